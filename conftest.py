@@ -1,0 +1,27 @@
+"""House rules of every test: strict promotion, eight virtual CPU devices, both precisions by fixture, a warm compilation cache."""
+
+import pathlib
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(__file__).parent / ".jax_cache"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request):
+    """Both precisions."""
+    return request.param
+
+
+@pytest.fixture
+def standard_promotion():
+    """For tests that step through Optax, whose adam is not clean under strict promotion."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield

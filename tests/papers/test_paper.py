@@ -1,0 +1,113 @@
+"""Verdicts are arithmetic; cards refuse what cannot be true."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from theorylab.papers import Claim, Experiment, Paper, Verdict
+
+EXPERIMENT = Experiment("line", "a line", run=lambda size, key: None, plot=lambda dataset: None)
+CLAIM = Claim("slope", "it rises", "derived here", lambda dataset: Verdict.compare(1, "==", 1), experiment="line")
+CARD = dict(slug="toy", title="A toy", authors=("A. Nobody",), venue="Nowhere", year=2026, room="games", setting="",
+            experiments=(EXPERIMENT,), claims=(CLAIM,))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "measured, relation, predicted, tolerance, verdict",
+    [
+        (1.05, "==", 1, 0.1, "holds"),
+        (1.15, "==", 1, 0.1, "fails"),
+        (1.05, "<=", 1, 0.1, "holds"),
+        (1.15, "<=", 1, 0.1, "fails"),
+        (0.95, ">=", 1, 0.1, "holds"),
+        (0.85, ">=", 1, 0.1, "fails"),
+        (np.float32(2), "==", np.asarray(2), 0, "holds"),
+        (float("nan"), "==", 1, 0.1, "undecided"),
+        (1.0, "<=", float("inf"), 0, "undecided"),
+        (1.0, "==", 1, float("nan"), "undecided"),
+    ],
+)
+def test_compare(measured, relation, predicted, tolerance, verdict):
+    """The tolerance is slack; what is not finite decides nothing and becomes null."""
+    result = Verdict.compare(measured, relation, predicted, tolerance)
+    assert result.verdict == verdict
+    json.dumps(dataclasses.asdict(result), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    "measured, relation, predicted, error, verdict",
+    [
+        (0.96, "<=", 1, 0.01, "holds"),
+        (0.98, "<=", 1, 0.01, "undecided"),
+        (1.02, "<=", 1, 0.01, "undecided"),
+        (1.04, "<=", 1, 0.01, "fails"),
+        (1.04, ">=", 1, 0.01, "holds"),
+        (0.96, ">=", 1, 0.01, "fails"),
+        (1.0, ">=", 1, 0.0, "holds"),
+        (1.02, "==", 1, 0.01, "holds"),
+        (1.04, "==", 1, 0.01, "fails"),
+        (1.02, "==", 1, 0.5, "undecided"),
+        (0.0, "==", 0, 0.5, "undecided"),
+        (float("inf"), ">=", 1, 0.01, "undecided"),
+    ],
+)
+def test_estimate(measured, relation, predicted, error, verdict):
+    """Three standard errors decide; an error larger than the prediction decides nothing."""
+    assert Verdict.estimate(measured, relation, predicted, error).verdict == verdict
+
+
+def test_estimate_errs_at_three_sigma():
+    """A true inequality at its border is decided wrongly as often as a Gaussian passes three sigma on one side."""
+    samples = np.random.default_rng(0).normal(1.0, 0.1, 20_000)
+    wrong = np.mean([Verdict.estimate(m, "<=", 1.0, 0.1).verdict != "undecided" for m in samples])
+    rate = 0.0027  # both sides together
+    assert abs(wrong - rate) < 4 * np.sqrt(rate / len(samples))  # four standard errors of a frequency
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (("hold", 1.0, 1.0, "==", 0.0), "verdict = 'hold'"),
+        (("holds", 1.0, 1.0, "<", 0.0), "relation = '<'"),
+        (("holds", None, 1.0, "==", 0.0), "measured is None"),
+        (("holds", float("nan"), 1.0, "==", 0.0), "not finite"),
+        (("holds", 1.0, 1.0, "==", -1.0), "negative"),
+    ],
+)
+def test_verdict_refuses(arguments, words):
+    with pytest.raises(Exception) as caught:  # the type checker of the tests may speak first, of the same argument
+        Verdict(*arguments)
+    assert words in str(caught.value) or repr(arguments[0]) in str(caught.value) or "relation" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"slug": "two words"}, "not an identifier"),
+        ({"authors": ()}, "no authors"),
+        ({"claims": ()}, "no claims"),
+        ({"experiments": ()}, "no experiments"),
+        ({"claims": (CLAIM, CLAIM)}, "two claims called 'slope'"),
+        ({"experiments": (EXPERIMENT, EXPERIMENT)}, "two experiments called 'line'"),
+        ({"claims": (dataclasses.replace(CLAIM, experiment="curve"),)}, "reads experiment 'curve'"),
+    ],
+)
+def test_paper_refuses(change, words):
+    with pytest.raises(ValueError, match=words):
+        Paper(**CARD | change)
+
+
+def test_claim_that_fails_says_why():
+    with pytest.raises(ValueError, match="without a reason"):
+        dataclasses.replace(CLAIM, expected="fails")
+
+
+@pytest.mark.parametrize(
+    "expected, status",
+    [(("holds",), "holds"), (("holds", "undecided"), "undecided"), (("undecided", "fails", "holds"), "fails")],
+)
+def test_status_is_the_worst(expected, status):
+    claims = tuple(dataclasses.replace(CLAIM, id=word, expected=word, why="shown") for word in expected)
+    assert Paper(**CARD | {"claims": claims}).status == status

@@ -1,0 +1,32 @@
+"""Papers find themselves, cheaply, and a typo finds its paper."""
+
+import subprocess
+import sys
+
+import pytest
+
+from theorylab.papers import UnknownName, choose, find, slugs
+
+
+def test_every_module_is_a_paper_at_its_place():
+    assert [find(slug).slug for slug in slugs()] == list(slugs())
+    assert {find(slug).room for slug in slugs()} == set(slugs().values())
+
+
+@pytest.mark.parametrize("typo", ["seg_r", "segrr", "seg-rr", "SEG_rr"[:3].lower() + "_rrr"])
+def test_typos_find_their_paper(typo):
+    with pytest.raises(UnknownName, match="did you mean 'seg_rr'"):
+        find(typo)
+
+
+def test_nothing_near_lists_what_there_is():
+    with pytest.raises(UnknownName, match=r"unknown room 'zzz': \(there are: games, lowrank\)"):
+        choose("room", "zzz", ("games", "lowrank"))
+
+
+def test_importing_papers_is_light():
+    """No paper's module may import what takes a second."""
+    heavy = "{'jax', 'xarray', 'matplotlib', 'equinox', 'sklearn', 'scipy'}"
+    code = f"import sys, theorylab.papers as p; [p.find(s) for s in p.slugs()]; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,32 @@
+"""What the README shows runs, and shows what it says."""
+
+import re
+from pathlib import Path
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def test_the_two_commands():
+    assert blocks("sh") == [
+        "python -m pip install -e . && theorylab run seg_rr\n",
+        'python -m pip install -e ".[dev]" && python -m pytest\n',
+    ]
+
+
+def test_ten_lines_that_run(standard_promotion):
+    (code,) = blocks("python")
+    assert len([line for line in code.splitlines() if line.strip()]) <= 16
+    names = {}
+    exec(compile(code, "README.md", "exec"), names)
+    error = names["error"]  # (order, step_size), the mean over seeds of the squared error
+    assert (error.sel(order="reshuffle") < error.sel(order="independent")).all()
+
+
+def test_links_and_figures_are_there():
+    root = Path(__file__).parents[1]
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (root / target).exists(), target

@@ -1,0 +1,6 @@
+"""Machine-learning theory as a library: the algorithm as a fast JAX kernel, the theorem as code that predicts its run."""
+
+import lazy_loader
+
+__version__ = "0.1.0"
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

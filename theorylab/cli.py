@@ -1,0 +1,233 @@
+"""The command line: `theorylab list | show | run | check | cite | doctor`."""
+
+import json
+import os
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import tyro
+from tyro.conf import Positional
+
+from theorylab.papers import Paper, Size, UnknownName, choose, cite, find, slugs
+
+# jax, xarray, matplotlib and rich load inside the commands that use them: `list`, `show` and `cite` answer at once
+
+
+@dataclass(frozen=True)
+class List:
+    """List the papers."""
+
+    room: str | None = None
+    """only those of this room"""
+    status: str | None = None
+    """only those whose worst expected verdict is this: holds, fails, undecided"""
+    json: bool = False
+    """JSON on stdout"""
+
+    def __call__(self) -> int:
+        rooms = slugs()
+        if self.room is not None:
+            choose("room", self.room, sorted(set(rooms.values())))
+        if self.status is not None:
+            choose("status", self.status, ("holds", "fails", "undecided"))
+        papers = [find(slug) for slug, room in rooms.items() if self.room in (None, room)]
+        papers = [paper for paper in papers if self.status in (None, paper.status)]
+        if self.json:
+            _print_json([_card(paper) for paper in papers])
+        for paper in papers if not self.json else ():
+            print(f"{paper.slug:<24} {paper.room:<12} {paper.status:<10} {len(paper.claims):>2} claims  {paper.title}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Show:
+    """Show a paper: citation, setting, claims, experiments."""
+
+    slug: Positional[str]
+    json: bool = False
+    """JSON on stdout"""
+
+    def __call__(self) -> int:
+        paper = find(self.slug)
+        if self.json:
+            _print_json(_card(paper))
+            return 0
+        arxiv = f", arXiv {paper.arxiv}" if paper.arxiv else ""
+        print(f"{paper.title}\n{', '.join(paper.authors)}\n{paper.venue}, {paper.year}{arxiv}\n")
+        print(_wrapped(paper.setting, ""), "\n\nExperiments")
+        for experiment in paper.experiments:
+            print(_wrapped(f"{experiment.name}: {experiment.title}", "  "))
+        print("\nClaims")
+        for claim in paper.claims:
+            expected = "" if claim.expected == "holds" else f" Expected: {claim.expected}. {claim.why}"
+            print(_wrapped(f"{claim.id}: {claim.statement} [{claim.source}]{expected}", "  "))
+        print(f"\nRun it: theorylab run {paper.slug} --size small   (or paper, or large)")
+        return 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """Run a paper: data, figures and claims under <out>/<slug>/<size>/."""
+
+    slug: Positional[str]
+    size: str = "small"
+    """small: seconds; paper: the paper's own setting; large: for an accelerator"""
+    out: Path = Path("runs")
+    """the folder above"""
+    seed: int = 0
+    """of the random key"""
+    json: bool = False
+    """JSON on stdout"""
+    fresh: bool = False
+    """run again what has already been run"""
+
+    def __call__(self) -> int:
+        return _run([find(self.slug)], self.size, self.out, self.seed, self.json, self.fresh)
+
+
+@dataclass(frozen=True)
+class Check:
+    """Check the claims of several papers: the health of the library."""
+
+    slugs: Positional[tuple[str, ...]] = ()
+    all: bool = False
+    """every paper"""
+    size: str = "small"
+    """small: seconds; paper: the paper's own setting; large: for an accelerator"""
+    out: Path = Path("runs")
+    """the folder above"""
+    json: bool = False
+    """JSON on stdout"""
+
+    def __call__(self) -> int:
+        if self.all == bool(self.slugs):
+            raise UnknownName("check which papers? give their slugs, or --all")
+        return _run([find(slug) for slug in self.slugs or slugs()], self.size, self.out, 0, self.json, False)
+
+
+@dataclass(frozen=True)
+class Cite:
+    """Print BibTeX entries."""
+
+    slugs: Positional[tuple[str, ...]]
+
+    def __call__(self) -> int:
+        print(cite(self.slugs), end="")
+        return 0
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Look at this machine: versions, devices, one compile, one solve; say what is wrong, and the cure."""
+
+    json: bool = False
+    """JSON on stdout"""
+
+    def __call__(self) -> int:
+        from theorylab.report import examine
+
+        start_jax()
+        findings = examine(cache_folder())
+        if self.json:
+            _print_json(findings)
+        else:
+            for name, value in findings.items():
+                if name != "problems":
+                    print(f"{name:<18} {json.dumps(value) if isinstance(value, dict | list) else value}")
+            for problem in findings["problems"]:
+                print(f"\nwrong: {problem['what']}\ncure:  {problem['cure']}")
+            print("" if findings["problems"] else "\nnothing is wrong")
+        return 1 if findings["problems"] else 0
+
+
+COMMANDS = {"list": List, "show": Show, "run": Run, "check": Check, "cite": Cite, "doctor": Doctor}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line, do what it says, and give the exit status.
+
+    **Arguments**: `arguments`, the words after `theorylab`; None takes those of this process.
+
+    **Returns** 0; 1 when a verdict is not the expected one, or something is wrong with the machine; 2 when a name is
+    unknown (as does the parser, by `SystemExit`).
+
+    **Source**: derived here.
+
+        >>> from theorylab.cli import main
+        >>> main(["cite", "seg_rr"])
+        @inproceedings{seg_rr,
+        ...
+        0
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if words and not words[0].startswith("-"):
+            choose("command", words[0], COMMANDS)
+        parse = tyro.extras.subcommand_cli_from_dict
+        command = parse(COMMANDS, prog="theorylab", args=words, config=(tyro.conf.FlagCreatePairsOff,))
+        return command()
+    except (UnknownName, OSError) as error:
+        print(f"theorylab: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UnknownName) else 1
+
+
+def cache_folder() -> Path:
+    """Where compiled programs are kept: `THEORYLAB_CACHE`, or `theorylab` in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("THEORYLAB_CACHE") or Path(base) / "theorylab") / "xla"
+
+
+def start_jax() -> None:
+    """What must be set before JAX starts: a CPU device for each core, and a lasting cache of compiled programs."""
+    import jax
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    jax.config.update("jax_num_cpu_devices", cores)
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _run(papers: Iterable[Paper], size: str, out: Path, seed: int, as_json: bool, fresh: bool) -> int:
+    choose("size", size, get_args(Size))
+    start_jax()
+    from theorylab.report import run, table
+
+    say = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
+    reports = [run(paper, size=size, seed=seed, out=out, fresh=fresh, say=say) for paper in papers]
+    results = [result for report in reports for result in report.results]
+    if as_json:
+        _print_json([result.row() for result in results])
+    else:
+        from rich.console import Console
+
+        Console().print(table(results))
+        for report in reports:
+            print(f"data and figures: {report.folder}")
+    unexpected = [f"{result.paper.slug}: {result.claim.id}" for result in results if not result.as_expected]
+    if unexpected:
+        say(f"not as expected: {', '.join(unexpected)}")
+    return 1 if unexpected else 0
+
+
+def _card(paper: Paper) -> dict[str, Any]:
+    card = {name: value for name, value in asdict(paper).items() if name not in ("experiments", "claims")}
+    claims = [{k: v for k, v in asdict(claim).items() if k != "check"} for claim in paper.claims]
+    experiments = [{"name": experiment.name, "title": experiment.title} for experiment in paper.experiments]
+    return card | {"status": paper.status, "experiments": experiments, "claims": claims}
+
+
+def _wrapped(text: str, indent: str) -> str:
+    return textwrap.fill(text, 100, initial_indent=indent, subsequent_indent=indent + "  ")
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

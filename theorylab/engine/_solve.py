@@ -1,0 +1,297 @@
+"""`solve` and `minimise`: one run of one method on one problem."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, Int8, PyTree
+
+from . import status as codes
+from .block import Block, tables
+from .drive import Stats, drive
+from .keys import as_key, stream
+from .lanes import split as split_arrays
+from .loop import Carry, Task, checked
+from .mesh import Split, as_mesh
+from .method import Method
+from .progress import Progress
+from .provenance import provenance
+from .record import Record, as_records
+from .status import Status, from_code
+from .until import as_stops
+
+
+class Trace(eqx.Module):
+    """What a run recorded. `trace["error"]` or `trace.error` is a quantity, rows first; `trace.steps["error"]` its step counts.
+
+    `trace.step` are the step counts of the first record. A reduction has no rows, and no step counts.
+    """
+
+    values: dict[str, PyTree[Array]]
+    steps: dict[str, Int[Array, " n"] | Int[np.ndarray, " n"]]
+
+    def __getitem__(self, name: str) -> PyTree[Array]:
+        if name not in self.values:
+            raise KeyError(f"{name!r} was not recorded; this trace has {sorted(self.values)}")
+        return self.values[name]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name in ("values", "steps"):
+            raise AttributeError(name)
+        if name == "step" and self.steps:
+            return next(iter(self.steps.values()))
+        if name not in self.values:
+            raise AttributeError(f"{name!r} was not recorded; this trace has {sorted(self.values)}")
+        return self.values[name]
+
+    def __iter__(self):
+        return iter(self.values)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.values
+
+    def keys(self):
+        return self.values.keys()
+
+
+class Solution(eqx.Module):
+    """How a run ended.
+
+    `value` is the method's readout when it stopped, `status` says why, `steps` how many steps were taken in all, `trace`
+    holds the records, `state` the method's state (for a warm restart), `stats` the cost, `provenance` the origin.
+    """
+
+    value: PyTree[Array]
+    code: Int8[Array, ""]
+    steps: Int[Array, ""]
+    trace: Trace
+    state: PyTree[Array]
+    stats: dict[str, Any] = eqx.field(static=True)
+    provenance: dict[str, Any] = eqx.field(static=True)
+
+    @property
+    def status(self) -> Status:
+        return from_code(self.code)
+
+    def __repr__(self) -> str:
+        if isinstance(self.code, jax.core.Tracer):
+            return f"Solution({self.value})"
+        name = codes.NAMES[int(self.code)]
+        return f"Solution(status={name}, steps={int(self.steps)}, value={eqx.tree_pformat(self.value)})"
+
+
+def solve(
+    method: Method,
+    problem: Any,
+    x0: PyTree | None = None,
+    *,
+    key: Any,
+    steps: int,
+    record: Record | Sequence[Record] | None = None,
+    until: Any = None,
+    state: Any = None,
+    store: str | Path | None = None,
+    progress: bool = False,
+    log: Callable[[int, dict[str, Any]], None] | None = None,
+    mesh: Any = None,
+    chunk: int | None = None,
+    adjoint: Literal["scan"] | None = None,
+    throw: bool = False,
+) -> Solution:
+    """Run a method on a problem for at most `steps` steps.
+
+    The state follows $s_{t+1} = \\mathrm{step}(s_t, k_t)$ with $k_t = \\mathrm{fold\\_in}(\\mathrm{stream}(k,\\text{step}), t)$:
+    the draws depend on the key and the step alone. Called with concrete arrays, the run goes in chunks of one compiled program, with
+    the host in between; under `jit`, `vmap` or `grad` it is one fused loop (a `scan`, which can be differentiated in
+    reverse; with `until` a `while_loop`, which cannot).
+
+    **Arguments**
+
+    - `method`: a `Method`; `problem`: what it works on; `x0`: the starting point, or None for the problem's own.
+    - `key`: a random key (or an integer seed); `steps`: the most steps to take, at least 1.
+    - `record`: a `Record` or several; `until`: a rule such as `below(fn, tol)`, rules joined by `|`, or a function of
+      (problem, state) that says when to stop.
+    - `state`: a state to start from (`solution.state`: a warm restart, counting from 0), or a whole `Solution`, to go on
+      where it stopped with the draws that one long run would have seen.
+    - `store`: a folder in which the run saves itself; the same call again resumes or reloads it.
+    - `progress`: a bar on stderr; `log`: called as `log(step, {name: value})` for every row recorded.
+    - `mesh`: the devices to use (one is used); `chunk`: steps a chunk, chosen by time when None; it changes no result.
+    - `adjoint="scan"`: ask for the fused differentiable loop explicitly.
+    - `throw`: raise `RuntimeError` when the run diverges, meets a NaN or cannot start, instead of reporting it.
+
+    **Returns** a `Solution`.
+
+    **Raises** `ValueError` for `steps < 1` and for arguments that do not go together, `TypeError` when `step` does not keep
+    the structure and dtypes of its state (naming the leaf).
+
+    **Source**: derived here; chunked, fused and resumed runs are tested to be equal.
+
+    **Example**
+
+        >>> import jax, jax.numpy as jnp, optax, theorylab as tl
+        >>> class Bowl:
+        ...     def loss(self, x, key):
+        ...         return jnp.sum(x**2)
+        >>> solution = tl.solve(tl.Gradient(optax.sgd, learning_rate=0.25), Bowl(), jnp.ones(2), key=jax.random.key(0), steps=3)
+        >>> solution.value.tolist(), int(solution.steps)
+        ([0.125, 0.125], 3)
+    """
+    _check_steps(steps)
+    key, records, stops = as_key(key), as_records(record), as_stops(until)
+    t0 = 0
+    if isinstance(state, Solution):
+        t0, state = int(state.steps), state.state
+    if state is not None and x0 is not None:
+        raise ValueError("x0 and state both say where to start; give one")
+    times = [one.when.times(t0 + steps) for one in records]
+    times = [t[t > t0] if t0 else t for t in times]
+    begin = x0 if state is None else state
+    system, rebuild = split_arrays((method, problem, begin, records, stops))
+    task = Task(rebuild, warm=state is not None)
+    checked(task, system, key)
+    if adjoint not in (None, "scan"):
+        raise ValueError(f"adjoint must be None or 'scan', got {adjoint!r}")
+    if adjoint == "scan" or any(isinstance(x, jax.core.Tracer) for x in [*system, key]):
+        host = {"store": store, "log": log, "progress": progress or None, "throw": throw or None}
+        for name, given in host.items():
+            if given is not None:
+                raise ValueError(
+                    f"{name} needs the host, but this solve is traced (jit, vmap, grad or adjoint='scan'); drop it"
+                )
+        return _fused(task, system, key, t0, steps, times, records, method, bool(stops) and adjoint is None)
+
+    stats = Stats()
+    split = Split() if mesh is None else Split(as_mesh(list(as_mesh(mesh).devices.flat)[:1]))
+    block = Block.begin(task, system, key, stream(key, "step"), tables(times, t0 + steps), split, t0)
+    origin = provenance(method, key, steps=steps)
+    saved = None
+    if store is not None:
+        from .store import SolveStore
+
+        saved = SolveStore(store, task, system, key, records, steps, t0, origin)
+    if saved is not None and saved.finished is not None:
+        saved.restore(block, saved.finished)
+    else:
+        if saved is not None:
+            saved.resume(block)
+        with Progress(progress, f"{type(method).__name__}", t0 + steps) as bar:
+            hooks = [lambda b: bar.at(b.t)]
+            if log is not None:
+                hooks.append(_logger(log, records, times, block.t))
+            if saved is not None:
+                hooks.append(saved.checkpoint)
+            drive(block, t0 + steps, stats, chunk=chunk, after=hooks)
+        if saved is not None:
+            saved.finish(block)
+    solution = _solution(block.carry, records, times, stats.as_dict(), origin)
+    if throw:
+        _throw(solution)
+    return solution
+
+
+def minimise(
+    fn: Callable,
+    x0: PyTree,
+    optimiser: Any,
+    *,
+    steps: int,
+    key: Any = None,
+    args: tuple = (),
+    has_aux: bool = False,
+    **keywords: Any,
+) -> Solution:
+    """Minimise a function of a pytree with an Optax optimiser.
+
+    Takes `steps` steps $x \\leftarrow x + \\mathrm{update}(\\nabla f(x))$.
+
+    **Arguments**
+
+    - `fn`: `fn(x, *args)`, a scalar; with a `key` given, `fn(x, *args, key=...)` receives a fresh one each step; with
+      `has_aux` it returns `(loss, aux)`, and `solution.state.aux` is the last `aux`.
+    - `x0`: where to start; `optimiser`: an Optax transformation such as `optax.adam(1e-2)`, or a `tl.Gradient`.
+    - `keywords`: those of `solve`. Without `record`, the loss is recorded about a hundred times as `solution.trace.loss`.
+
+    **Returns** a `Solution`; `solution.value` is the minimiser found, `solution.state.loss` the loss at the last gradient.
+
+    **Source**: derived here.
+
+        >>> import jax.numpy as jnp, optax, theorylab as tl
+        >>> solution = tl.minimise(lambda x: jnp.sum((x - 3.0) ** 2), jnp.zeros(2), optax.sgd(0.25), steps=40)
+        >>> [round(float(x), 6) for x in solution.value]
+        [3.0, 3.0]
+    """
+    from .gradient import Gradient, Objective
+
+    problem = Objective(fn, tuple(args), has_aux, key is not None)
+    method = optimiser if isinstance(optimiser, Method) else Gradient(optimiser)
+    _check_steps(steps)
+    if "record" not in keywords:
+        from .record import every
+
+        keywords["record"] = Record(every(max(1, steps // 100)), loss=lambda problem, state: problem.watch(state))
+    return solve(method, problem, x0, key=0 if key is None else key, steps=steps, **keywords)
+
+
+def _check_steps(steps: Any) -> None:
+    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or not 1 <= steps < 2**31 - 1:
+        raise ValueError(
+            f"steps must be an integer of at least 1 (and below 2**31), got {steps!r}; it counts outer steps"
+        )
+
+
+def _fused(task, system, key, t0, steps, times, records, method, may_stop) -> Solution:
+    when, start = tables(times, t0 + steps), jnp.asarray(t0, jnp.int32)
+    carry = task.begin(system, key, start, when)
+    streams = stream(key, "step")
+    if may_stop:
+        carry = task.advance(
+            system, streams, start, tuple(jnp.int32((t <= t0).sum()) for t in times), when.steps, when, carry
+        )
+    else:
+        carry = task.unrolled(system, streams, start, when, carry, steps)
+    return _solution(carry, records, times, {}, {"method": type(method).__name__, "cites": list(method.cites)})
+
+
+def _solution(carry: Carry, records, times, stats: dict, origin: dict) -> Solution:
+    lane, values, steps = carry.lane, {}, {}
+    traced = isinstance(lane.steps, jax.core.Tracer)
+    for r, record in enumerate(records):
+        reached = len(times[r]) if traced else int((times[r] <= int(lane.steps)).sum())
+        for name in record.series:
+            values[name] = jax.tree.map(lambda x, n=reached: x[:n], carry.rows[r][name])
+            steps[name] = times[r][:reached]
+        for name, reduction in record.reductions.items():
+            values[name] = reduction.result(lane.reductions[r][name])
+    values = {name: values[name] for record in records for name in record.what}
+    return Solution(lane.value, lane.code, lane.steps, Trace(values, steps), carry.state, stats, origin)
+
+
+def _logger(log, records, times, start) -> Callable[[Block], None]:
+    seen = [int((t <= start).sum()) if start else 0 for t in times]
+
+    def call(block: Block) -> None:
+        lane, due = block.carry.lane, []
+        end = block.t if int(lane.code) == codes.RUNNING else int(lane.steps)
+        for r, record in enumerate(records):
+            now = int((times[r] <= end).sum())
+            rows = jax.tree.map(np.asarray, block.carry.rows[r])
+            for i in range(seen[r], now):
+                due.append((int(times[r][i]), {n: jax.tree.map(lambda x, i=i: x[i], rows[n]) for n in record.series}))
+            seen[r] = now
+        for t in sorted({t for t, _ in due}):
+            log(t, {name: value for at, row in due if at == t for name, value in row.items()})
+
+    return call
+
+
+def _throw(solution: Solution) -> None:
+    code = int(solution.code)
+    if code in (codes.DIVERGED, codes.NONFINITE, codes.INVALID):
+        raise RuntimeError(f"step {int(solution.steps)}: {Status[solution.status]}")

@@ -1,0 +1,216 @@
+"""Some lanes on their way: their arrays on the devices, the two programs that move them, and their results on the host."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from .lanes import Kind
+from .loop import NEVER, Carry, Lane, Tables, Task
+from .mesh import Split
+from .program import compiled, trace
+from .status import RUNNING
+
+FEWEST = 4  # lanes: below this a matrix product is no faster, and its last bits differ most
+SHRINK = 2  # compaction waits until this factor is to be had
+
+
+def tables(times: Sequence[np.ndarray], steps: int) -> Tables:
+    """The run-time tables of a run, each schedule closed by `NEVER`."""
+    return Tables(
+        tuple(jnp.asarray(np.append(t, NEVER), jnp.int32) for t in times),
+        jnp.asarray(steps, jnp.int32),
+    )
+
+
+@dataclass
+class Block:
+    """Lanes that run together: `outer` and `inner` say which of the block's lanes are still carried."""
+
+    task: Task
+    system: list[Array]
+    streams: Array
+    tables: Tables
+    split: Split
+    carry: Carry
+    t: int
+    outer: np.ndarray
+    inner: np.ndarray
+    results: Any = None
+    compile_seconds: float = 0.0
+
+    @classmethod
+    def begin(
+        cls, task: Task, system: list[Array], keys: Array, streams: Array, when: Tables, split: Split, t0: int
+    ) -> "Block":
+        """Lanes at their starting points."""
+        outer, inner = _width(task, system, keys, "outer"), _width(task, system, keys, "inner")
+        system, keys, streams = _put(task, split, system, keys, streams)
+        start = jnp.asarray(t0, jnp.int32)
+        local = _local(task, split, system, keys, (start, when))
+        traced = trace(task.begin, *local)
+        carry_axes = _carry_axes(task, jax.tree.unflatten(traced.tree, range(traced.tree.num_leaves)), split.level)
+        wrap = split.wrap(_in_axes(task, split, system, keys, (start, when)), carry_axes)
+        call, program, new = compiled(traced, (system, keys, start, when), wrap=wrap, layout=split)
+        carry = call((system, keys, start, when))
+        cost = program.compile_seconds if new else 0.0
+        return cls(task, system, streams, when, split, carry, t0, np.arange(outer), np.arange(inner), None, cost)
+
+    def advance(self, t1: int) -> None:
+        """Run to step `t1`, or until no lane is left."""
+        call, _ = self.program()
+        self.carry = call(self._args(t1), self.carry)
+        jax.block_until_ready(self.carry.lane.code)
+        self.t = t1
+
+    def program(self) -> tuple[Any, Any]:
+        """The program that advances the lanes as they are laid out now, compiled at its first use."""
+        if self._program is None:
+            task, split, args = self.task, self.split, self._args(self.t)
+            shared = args[2:]
+            axes = _carry_axes(task, self.carry, split.level)
+            local = _local(task, split, self.system, self.streams, shared)
+            carry = [split.local(x, axis) for x, axis in zip(jax.tree.leaves(self.carry), axes, strict=True)]
+            traced = trace(task.advance, *local, jax.tree.unflatten(jax.tree.structure(self.carry), carry))
+            wrap = split.wrap([*_in_axes(task, split, self.system, self.streams, shared), *axes], axes)
+            call, program, new = compiled(traced, args, self.carry, wrap, layout=split)
+            self.compile_seconds += program.compile_seconds if new else 0.0
+            self._program = call, program
+        return self._program
+
+    _program: Any = None
+
+    def _args(self, t1: int) -> tuple:
+        positions = tuple(
+            jnp.asarray(np.searchsorted(np.asarray(times), self.t, side="right"), jnp.int32)
+            for times in self.tables.times
+        )
+        t0 = jnp.asarray(self.t, jnp.int32)
+        return self.system, self.streams, t0, positions, jnp.asarray(t1, jnp.int32), self.tables
+
+    # -- the host's view -----------------------------------------------------------------------------------------------
+
+    def codes(self) -> np.ndarray:
+        """The status codes of the lanes that are carried, (outer, inner)."""
+        return self._lanes(self.carry.lane.code)
+
+    @property
+    def alive(self) -> bool:
+        return bool((self.codes() == RUNNING).any())
+
+    def _lanes(self, x: Array) -> np.ndarray:
+        x, levels = np.asarray(x), self.task.levels
+        x = x if levels.outer != "none" else x[None]
+        return x if levels.inner != "none" else np.expand_dims(x, 1)
+
+    def harvest(self) -> tuple[Lane, tuple]:
+        """What the lanes have to show, as NumPy arrays (outer, inner, ...) over all lanes of the block."""
+        levels = self.task.levels
+        lane = jax.tree.map(self._lanes, self.carry.lane._replace(stops=()))
+
+        def rows(buffer):
+            buffer = np.asarray(buffer)
+            places = [p for p in (levels.buffer_place("outer"), levels.buffer_place("inner")) if p is not None]
+            return self._lanes(np.moveaxis(buffer, places, range(len(places))))
+
+        now = (lane, jax.tree.map(rows, self.carry.rows))
+        if self.results is None:
+            return now
+        kept = np.ix_(self.outer, self.inner)
+        jax.tree.map(lambda whole, part: whole.__setitem__(kept, part), self.results, now)
+        return self.results
+
+    # -- fewer lanes ---------------------------------------------------------------------------------------------------
+
+    def narrower(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The lanes to keep if the ones that stopped were dropped: a smaller grid, or None if that would not be worth it."""
+        alive = self.codes() == RUNNING
+        outer, inner = alive.any(1), alive.any(0)
+        keep_outer, keep_inner = np.arange(len(outer)), np.arange(len(inner))
+        if self.task.levels.outer == "inside":
+            keep_outer = _fill(outer, 1)
+        if self.task.levels.inner != "none":
+            keep_inner = _fill(inner, FEWEST)
+        shape = {"outer": keep_outer, "inner": keep_inner}
+        if len(shape[self.split.level]) % self.split.devices:
+            return None
+        if alive.size < SHRINK * len(keep_outer) * len(keep_inner):
+            return None
+        return keep_outer, keep_inner
+
+    def keep(self, outer: np.ndarray, inner: np.ndarray) -> None:
+        """Drop all lanes but these, after harvesting everything."""
+        self.results = jax.tree.map(np.array, self.harvest())
+        levels = self.task.levels
+        at = {"outer": outer, "inner": inner}
+
+        def take(x, axes):
+            for level, axis in axes.items():
+                if axis is not None and len(at[level]) != x.shape[axis]:
+                    x = jnp.take(x, at[level], axis=axis)
+            return x
+
+        def axes(kind: Kind, i: int):
+            return {level: levels.place(kind, i, level) for level in ("outer", "inner")}
+
+        system = [take(x, axes("system", i)) for i, x in enumerate(self.system)]
+        streams = take(self.streams, axes("key", 0))
+        places = [_carry_axes(self.task, self.carry, level) for level in ("outer", "inner")]
+        leaves, structure = jax.tree.flatten(self.carry)
+        leaves = [take(x, {"outer": o, "inner": i}) for x, o, i in zip(leaves, *places, strict=True)]
+        self.system, _, self.streams = _put(self.task, self.split, system, streams, streams)
+        self.carry = jax.tree.unflatten(
+            structure,
+            [
+                self.split.put(x, a)
+                for x, a in zip(leaves, _carry_axes(self.task, self.carry, self.split.level), strict=True)
+            ],
+        )
+        self.outer, self.inner, self._program = self.outer[outer], self.inner[inner], None
+
+
+def _fill(alive: np.ndarray, fewest: int) -> np.ndarray:
+    """The places of the lanes alive, filled with others to a power of two, so that the widths of programs are few."""
+    width = min(len(alive), max(fewest, 1 << (max(int(alive.sum()), 1) - 1).bit_length()))
+    order = np.argsort(~alive, kind="stable")
+    return np.sort(order[:width])
+
+
+def _width(task: Task, system: list[Array], keys: Array, level: Any) -> int:
+    for i, x in enumerate(system):
+        axis = task.levels.place("system", i, level)
+        if axis is not None:
+            return x.shape[axis]
+    axis = task.levels.place("key", 0, level)
+    return 1 if axis is None else keys.shape[axis]
+
+
+def _in_axes(task: Task, split: Split, system: list[Array], keys: Array, shared: PyTree) -> list[int | None]:
+    place = task.levels.place
+    own = [place("system", i, split.level) for i in range(len(system))]
+    return [*own, place("key", 0, split.level), *[None] * len(jax.tree.leaves(shared))]
+
+
+def _carry_axes(task: Task, carry: Carry, level: Any) -> list[int | None]:
+    levels = task.levels
+    state = [levels.place("state", i, level) for i in range(len(jax.tree.leaves(carry.state)))]
+    lane = [levels.place("lane", 0, level)] * len(jax.tree.leaves(carry.lane))
+    return [*state, *lane, *[levels.buffer_place(level)] * len(jax.tree.leaves(carry.rows))]
+
+
+def _local(task: Task, split: Split, system: list[Array], keys: Array, shared: tuple) -> tuple:
+    axes = _in_axes(task, split, system, keys, ())
+    own = [split.local(x, axis) for x, axis in zip([*system, keys], axes, strict=True)]
+    return (own[:-1], own[-1], *shared)
+
+
+def _put(
+    task: Task, split: Split, system: list[Array], keys: Array, streams: Array
+) -> tuple[list[Array], Array, Array]:
+    axes = _in_axes(task, split, system, keys, ())
+    own = [split.put(x, axis) for x, axis in zip([*system, keys], axes, strict=True)]
+    return own[:-1], own[-1], split.put(streams, axes[-1])

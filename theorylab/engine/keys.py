@@ -1,0 +1,55 @@
+"""Random keys by name: adding a draw to one stream never shifts another, and a step's key depends on its index alone."""
+
+import zlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, PRNGKeyArray
+
+
+def as_key(key: Any) -> PRNGKeyArray:
+    """A typed scalar key from a typed key, a raw `uint32` key or an integer seed.
+
+    **Raises** `TypeError` for anything else, and for a key with a batch of its own.
+
+        >>> import theorylab as tl, jax
+        >>> bool(tl.keys.as_key(3) == jax.random.key(3))
+        True
+    """
+    if isinstance(key, int):
+        return jax.random.key(key)
+    if isinstance(key, jax.Array):
+        if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.dtype == jnp.uint32:
+            key = jax.random.wrap_key_data(key)
+        if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ():
+            return key
+    raise TypeError(f"key must be one random key, such as jax.random.key(0), got {key!r}")
+
+
+def stream(key: PRNGKeyArray, name: str) -> PRNGKeyArray:
+    """The key of a named stream, $\\mathrm{fold\\_in}(k, \\mathrm{crc32}(\\text{name}))$.
+
+    The engine uses the streams `"init"`, `"step"`, `"seed"` and `"build"`.
+    """
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
+def step_key(key: PRNGKeyArray, t: int | Int[Array, ""]) -> PRNGKeyArray:
+    """The key that step `t` (from 0) of a solve under `key` receives.
+
+    >>> import theorylab as tl, jax
+    >>> bool(tl.keys.step_key(jax.random.key(0), 5) == tl.keys.step_key(jax.random.key(0), 6))
+    False
+    """
+    return jax.random.fold_in(stream(key, "step"), t)
+
+
+def seed_key(key: PRNGKeyArray, seed: int | Int[Array, ""]) -> PRNGKeyArray:
+    """The key of one seed of a sweep under `key`: `solve` under this key repeats that seed's lanes."""
+    return jax.random.fold_in(stream(key, "seed"), seed)
+
+
+def build_key(key: PRNGKeyArray) -> PRNGKeyArray:
+    """The key that `build` receives, from its seed's key."""
+    return stream(key, "build")

@@ -1,0 +1,336 @@
+"""The pure loop: from a starting carry to the carry at a later step, for all lanes at once, with no host in it.
+
+What a step's index decides (records, stopping rules, health) happens at *events*; between events the loop does nothing but
+step. Chunk borders are no events, so that the length of a chunk changes no result.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float32, Int8, Int32, PRNGKeyArray, PyTree
+
+from .keys import stream
+from .lanes import Levels, _one_by_one, batched
+from .record import Record
+from .status import DIVERGED, INVALID, MAX_STEPS, NONFINITE, RUNNING
+from .until import Stop
+
+HEALTH_STRIDE = 16  # steps between tests for divergence: cheap beside 16 steps, and 1e12 is far below overflow
+GROWTH = 1e12
+NEVER = np.iinfo(np.int32).max
+
+
+class Lane(NamedTuple):
+    """What the driver knows of one lane beside its state."""
+
+    code: Int8[Array, "*lanes"]
+    steps: Int32[Array, "*lanes"]
+    value: PyTree[Array]
+    bound: Float32[Array, "*lanes"]
+    stops: tuple[PyTree[Array], ...]
+    reductions: tuple[dict[str, PyTree[Array]], ...]
+
+
+class Carry(NamedTuple):
+    """Everything that changes: the states, the lanes' records of themselves, and the records' rows."""
+
+    state: PyTree[Array]
+    lane: Lane
+    rows: tuple[dict[str, PyTree[Array]], ...]
+
+
+class Tables(NamedTuple):
+    """Run-time arguments that say when: the step counts of each record (then `NEVER`), and the last step."""
+
+    times: tuple[Int32[Array, " n"], ...]
+    steps: Int32[Array, ""]
+
+
+@dataclass(frozen=True)
+class Task:
+    """The code of a run: how arrays become (method, problem, x0, records, stops), and how lanes are mapped."""
+
+    rebuild: Callable[[Sequence[Array]], tuple[Any, Any, Any, tuple[Record, ...], tuple[Stop, ...]]]
+    warm: bool = False  # x0 is a state
+    levels: Levels = Levels()
+
+    # -- one lane ------------------------------------------------------------------------------------------------------
+
+    def first_state(self, system: list[Array], key: PRNGKeyArray) -> PyTree[Array]:
+        method, problem, x0, _, _ = self.rebuild(system)
+        return _strong(x0 if self.warm else method.init(problem, stream(key, "init"), x0))
+
+    def next_state(
+        self, system: list[Array], step_stream: PRNGKeyArray, state: PyTree[Array], t: Array
+    ) -> PyTree[Array]:
+        method, problem, *_ = self.rebuild(system)
+        return _strong(method.step(problem, state, jax.random.fold_in(step_stream, t)))
+
+    def first_lane(self, system: list[Array], state: PyTree[Array], t: Array) -> Lane:
+        method, problem, _, records, stops = self.rebuild(system)
+        value = _strong(method.readout(problem, state))
+        valid = jnp.asarray(True)
+        for truth in method.requires().values():
+            valid &= jnp.all(jnp.asarray(truth))
+        return Lane(
+            jnp.where(valid, jnp.int8(RUNNING), jnp.int8(INVALID)),
+            t,
+            jax.tree.map(lambda x: jnp.where(valid, x, jnp.nan) if jnp.issubdtype(x.dtype, jnp.inexact) else x, value),
+            GROWTH * jnp.maximum(1, _magnitude(value)),
+            tuple(stop.init(_strong(stop.fn(problem, state))) for stop in stops),
+            tuple({n: r.init(_strong(r.fn(problem, state))) for n, r in one.reductions.items()} for one in records),
+        )
+
+    def row(self, system: list[Array], state: PyTree[Array], which: int) -> dict[str, PyTree[Array]]:
+        _, problem, _, records, _ = self.rebuild(system)
+        return {name: _strong(fn(problem, state)) for name, fn in records[which].series.items()}
+
+    def reduce(
+        self, system: list[Array], state: PyTree[Array], lane: Lane, t: Array, which: int
+    ) -> dict[str, PyTree[Array]]:
+        _, problem, _, records, _ = self.rebuild(system)
+
+        def update(reduction, carry):
+            new = reduction.update(carry, _strong(reduction.fn(problem, state)), t)
+            take = (lane.code == RUNNING) & (t >= reduction.after)
+            return jax.tree.map(lambda a, b: jnp.where(take, a, b), new, carry)
+
+        return {name: update(r, lane.reductions[which][name]) for name, r in records[which].reductions.items()}
+
+    def ask(self, system: list[Array], state: PyTree[Array], lane: Lane, t: Array, which: int) -> tuple[PyTree, Array]:
+        _, problem, _, _, stops = self.rebuild(system)
+        return stops[which].update(lane.stops[which], _strong(stops[which].fn(problem, state)), t)
+
+    def health(self, system: list[Array], state: PyTree[Array], lane: Lane) -> Int8[Array, ""]:
+        method, problem, *_ = self.rebuild(system)
+        finite = jnp.asarray(True)
+        for leaf in _floats(state):
+            finite &= jnp.all(jnp.isfinite(leaf))
+        far = _magnitude(method.readout(problem, state)) > lane.bound
+        return jnp.where(finite, jnp.where(far, jnp.int8(DIVERGED), jnp.int8(RUNNING)), jnp.int8(NONFINITE))
+
+    def finish(self, system: list[Array], state: PyTree[Array], lane: Lane, found: Array, t: Array) -> Lane:
+        method, problem, *_ = self.rebuild(system)
+        ends = (lane.code == RUNNING) & (found != RUNNING)
+        value = _strong(method.readout(problem, state))
+        return lane._replace(
+            code=jnp.where(ends, found, lane.code),
+            steps=jnp.where(ends, t, lane.steps),
+            value=jax.tree.map(lambda new, old: jnp.where(ends, new, old), value, lane.value),
+        )
+
+    # -- all lanes -----------------------------------------------------------------------------------------------------
+
+    def begin(self, system: list[Array], keys: PRNGKeyArray, t0: Array, tables: Tables) -> Carry:
+        """The carry at the starting point."""
+
+        def run(system, keys):
+            state = self.levels.each(self.first_state, "system", "key", result="state")(system, keys)
+            lane = self.levels.each(self.first_lane, "system", "state", "shared")(system, state, t0)
+            rows = []
+            for r, times in enumerate(tables.times):
+                row = jax.eval_shape(self._rows(r), system, state)
+                rows.append(jax.tree.map(lambda x, n=len(times) - 1: jnp.zeros((max(n, 1), *x.shape), x.dtype), row))
+            positions = tuple(jnp.int32(0) for _ in tables.times)
+            return self.observe(system, Carry(state, lane, tuple(rows)), t0, positions, tables)[0]
+
+        return self._around(run, system, keys)
+
+    def advance(
+        self,
+        system: list[Array],
+        streams: PRNGKeyArray,
+        t0: Array,
+        positions: tuple[Array, ...],
+        t1: Array,
+        tables: Tables,
+        carry: Carry,
+    ) -> Carry:
+        """The carry at step `t1`, or where the last lane stopped; `positions` counts the rows written before `t0`."""
+
+        def run(system, streams, carry):
+            stops = self.rebuild(system)[4]
+
+            def body(loop):
+                t, positions, carry = loop
+                event = jnp.minimum(t1, (t // HEALTH_STRIDE + 1) * HEALTH_STRIDE)
+                for times, position in zip(tables.times, positions, strict=True):
+                    event = jnp.minimum(event, times[position])
+                for stop in stops:
+                    event = jnp.minimum(event, (t // stop.every + 1) * stop.every)
+                step = self.levels.each(self.next_state, "system", "key", "state", "shared", result="state")
+                t, state = lax.while_loop(
+                    lambda c: c[0] < event, lambda c: (c[0] + 1, step(system, streams, c[1], c[0])), (t, carry.state)
+                )
+                carry, positions = self.observe(system, carry._replace(state=state), t, positions, tables)
+                return t, positions, carry
+
+            def alive(loop):
+                return (loop[0] < t1) & jnp.any(loop[2].lane.code == RUNNING)
+
+            return lax.while_loop(alive, body, (t0, positions, carry))[2]
+
+        return self._around(run, system, streams, carry)
+
+    def unrolled(
+        self, system: list[Array], streams: PRNGKeyArray, t0: Array, tables: Tables, carry: Carry, length: int
+    ) -> Carry:
+        """`advance` to the end as one `scan`, which reverse-mode differentiation goes through."""
+
+        def body(loop, i):
+            t, positions, carry = loop
+            state = self.next_state(system, streams, carry.state, t)
+            t = t + 1
+            carry, positions = self.observe(system, carry._replace(state=state), t, positions, tables)
+            return (t, positions, carry), None
+
+        positions = tuple(jnp.searchsorted(times, t0, side="right").astype(jnp.int32) for times in tables.times)
+        return lax.scan(body, (t0, positions, carry), None, length=length)[0][2]
+
+    def observe(
+        self, system: list[Array], carry: Carry, t: Array, positions: tuple[Array, ...], tables: Tables
+    ) -> tuple[Carry, tuple[Array, ...]]:
+        """What is due at step `t`: rows and reductions first, then the rules, then the end of lanes."""
+        state, lane, rows = carry
+        each, rows, after = self.levels.each, list(rows), []
+        for r, times in enumerate(tables.times):
+            position, reductions = positions[r], lane.reductions[r]
+            due = times[position] == t
+            place = jnp.minimum(position, max(len(times) - 2, 0))
+            old = jax.tree.map(lambda buffer, place=place: lax.dynamic_index_in_dim(buffer, place, 0, False), rows[r])
+            reduce = each(lambda *a, r=r: self.reduce(*a, r), "system", "state", "lane", "shared")
+            row, reductions = lax.cond(
+                due,
+                lambda lane, old, r=r, reduce=reduce: (self._rows(r)(system, state), reduce(system, state, lane, t)),
+                lambda lane, old, r=r: (old, lane.reductions[r]),
+                lane,
+                old,
+            )
+            rows[r] = jax.tree.map(
+                lambda buffer, x, place=place: lax.dynamic_update_index_in_dim(buffer, x, place, 0), rows[r], row
+            )
+            lane = lane._replace(reductions=(*lane.reductions[:r], reductions, *lane.reductions[r + 1 :]))
+            after.append(position + due.astype(jnp.int32))
+
+        last = t == tables.steps
+        due = (t % HEALTH_STRIDE == 0) | last
+        found = lax.cond(
+            due,
+            lambda lane: each(self.health, "system", "state", "lane")(system, state, lane),
+            lambda lane: jnp.full_like(lane.code, RUNNING),
+            lane,
+        )
+        for s, stop in enumerate(self.rebuild(system)[4]):
+            ask = each(lambda *a, s=s: self.ask(*a, s), "system", "state", "lane", "shared")
+            memory, code = lax.cond(
+                (t % stop.every == 0) | last,
+                lambda lane, ask=ask: ask(system, state, lane, t),
+                lambda lane, s=s: (lane.stops[s], jnp.full_like(lane.code, RUNNING)),
+                lane,
+            )
+            lane = lane._replace(stops=(*lane.stops[:s], memory, *lane.stops[s + 1 :]))
+            found = jnp.where(found == RUNNING, code, found)
+        found = jnp.where((found == RUNNING) & last, jnp.int8(MAX_STEPS), found)
+        lane = lax.cond(
+            jnp.any((lane.code == RUNNING) & (found != RUNNING)),
+            lambda lane: each(self.finish, "system", "state", "lane", "lane", "shared")(system, state, lane, found, t),
+            lambda lane: lane,
+            lane,
+        )
+        return Carry(state, lane, tuple(rows)), tuple(after)
+
+    def _rows(self, which: int) -> Callable:
+        return self.levels.each(lambda system, state: self.row(system, state, which), "system", "state")
+
+    def _around(self, run: Callable, *args: Any) -> Any:
+        """`run` once for each outer lane, one after the other, where the outer level lies around the loop."""
+        if self.levels.outer != "around":
+            return run(*args)
+        flat, structure = jax.tree.flatten(args)
+        axes = [0 if outer else None for outer, _ in self.levels.system] + [0] * (len(flat) - len(self.levels.system))
+        trees = []
+
+        def function(flat):
+            out, tree = jax.tree.flatten(run(*jax.tree.unflatten(structure, flat)))
+            trees.append(tree)
+            return out
+
+        out = _one_by_one(function, axes)(flat)
+        return jax.tree.unflatten(trees[-1], out)
+
+
+def checked(task: Task, system: list[Any], key: Any) -> PyTree[jax.ShapeDtypeStruct]:
+    """The shapes of one lane's state, after a look that `step` keeps them.
+
+    **Raises** `TypeError` that names the first leaf that drifts.
+    """
+    t = jax.ShapeDtypeStruct((), jnp.int32)
+    before = jax.eval_shape(task.first_state, system, key)
+    after = jax.eval_shape(task.next_state, system, key, before, t)
+    name = type(task.rebuild(system)[0]).__name__
+    if jax.tree.structure(before) != jax.tree.structure(after):
+        raise TypeError(
+            f"{name}.step changes the structure of the state:\n  before: {jax.tree.structure(before)}\n"
+            f"  after:  {jax.tree.structure(after)}\nReturn a state of the structure that `init` returns."
+        )
+    for (path, old), new in zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True):
+        if (old.shape, old.dtype) != (new.shape, new.dtype):
+            raise TypeError(
+                f"{name}.step changes the state's leaf {jax.tree_util.keystr(path) or 'x'} from {old.dtype}{list(old.shape)}"
+                f" to {new.dtype}{list(new.shape)}. Give x0, the problem and the hyper-parameters one dtype, for instance"
+                f" step_size=jnp.asarray(0.1, x0.dtype) or the Python number 0.1."
+            )
+    return before
+
+
+def inner_dependence(task: Task, system: list[Any], key: Any, flags: Sequence[bool], own_keys: bool) -> list[bool]:
+    """For each leaf of the state, whether it differs between inner lanes: the least fixed point of `init` and `step`.
+
+    `system` are the shapes of one outer lane, `flags` say which of them have the inner axis.
+    """
+    axes = [0 if flag else None for flag in flags]
+    own = batched(task.first_state, (axes, 0 if own_keys else None), system, key)
+    t = jax.ShapeDtypeStruct((), jnp.int32)
+    single = [x if a is None else jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x, a in zip(system, axes, strict=True)]
+    lane_key = jax.ShapeDtypeStruct((), key.dtype)
+    shapes, structure = jax.tree.flatten(jax.eval_shape(task.first_state, single, lane_key))
+    width = next((x.shape[0] for x, a in zip(system, axes, strict=True) if a == 0), key.shape[0] if own_keys else 0)
+    while True:
+        state = [jax.ShapeDtypeStruct((width, *x.shape), x.dtype) if o else x for x, o in zip(shapes, own, strict=True)]
+        new = batched(
+            lambda system, key, state, t: task.next_state(system, key, jax.tree.unflatten(structure, state), t),
+            (axes, 0 if own_keys else None, [0 if o else None for o in own], None),
+            system,
+            key,
+            state,
+            t,
+        )
+        new = [a or b for a, b in zip(own, new, strict=True)]
+        if new == own:
+            return own
+        own = new
+
+
+def _strong(tree: PyTree) -> PyTree[Array]:
+    """Arrays without weak types, so that a step cannot change what promotion makes of them."""
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)) if not _is_key(x) else x, tree)
+
+
+def _is_key(x: Any) -> bool:
+    return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def _floats(tree: PyTree[Array]) -> list[Array]:
+    return [
+        lax.stop_gradient(x) for x in jax.tree.leaves(tree) if not _is_key(x) and jnp.issubdtype(x.dtype, jnp.inexact)
+    ]
+
+
+def _magnitude(tree: PyTree[Array]) -> Float32[Array, ""]:
+    sizes = [jnp.max(jnp.abs(x), initial=0).astype(jnp.float32) for x in _floats(tree)]
+    return jnp.max(jnp.stack(sizes)) if sizes else jnp.float32(0)

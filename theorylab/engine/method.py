@@ -1,0 +1,82 @@
+"""What the engine runs: a method is a thin class over pure kernels, a problem is whatever its method needs."""
+
+import abc
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+
+class Method(eqx.Module):
+    """An iteration `state -> step(problem, state, key)`, with its hyper-parameters as array fields.
+
+    Array fields are leaves: they can be swept, differentiated and traced. Static fields choose code. A subclass writes
+    `init` and `step`, and `readout` when the state's answer is not its field `x`.
+    The state is a fixed point of `step`: same structure, shapes and dtypes, before and after.
+
+    **Example**
+
+        >>> import jax, jax.numpy as jnp, theorylab as tl
+        >>> class Halve(tl.Method):
+        ...     def init(self, problem, key, x0=None):
+        ...         return tl.engine.State(tl.engine.start(problem, key, x0))
+        ...     def step(self, problem, state, key):
+        ...         return tl.engine.State(state.x / 2)
+        >>> float(tl.solve(Halve(), None, jnp.asarray(8.0), key=jax.random.key(0), steps=3).value)
+        1.0
+    """
+
+    lanes: ClassVar[Literal["vmap", "map"]] = "vmap"
+    """How lanes that share a problem run: together (`"vmap"`), or one by one (`"map"`, for a step that is heavy
+    by itself or holds a loop of unequal length)."""
+
+    cites: ClassVar[tuple[str, ...]] = ()
+    """Slugs of the papers that the method comes from, for `tl.cite`."""
+
+    @abc.abstractmethod
+    def init(self, problem: Any, key: PRNGKeyArray, x0: PyTree | None = None) -> Any:
+        """The state before the first step; `x0=None` asks the problem (see `start`)."""
+
+    @abc.abstractmethod
+    def step(self, problem: Any, state: Any, key: PRNGKeyArray) -> Any:
+        """One outer iteration; the driver gives step `t` the key `fold_in(stream(key, "step"), t)`."""
+
+    def readout(self, problem: Any, state: Any) -> PyTree:
+        """What the user asked for."""
+        del problem
+        return state.x
+
+    def requires(self) -> Mapping[str, Array | bool]:
+        """Conditions on the hyper-parameters: a sentence that names the argument, its value and the cure, and its truth.
+
+        A false one raises when the method is built from numbers; in a sweep it gives the lane the status `invalid`.
+        """
+        return {}
+
+    def __check_init__(self) -> None:
+        for sentence, truth in self.requires().items():
+            if not isinstance(truth, jax.core.Tracer) and not bool(jnp.all(jnp.asarray(truth))):
+                raise ValueError(f"{type(self).__name__}: {sentence}")
+
+
+class State(eqx.Module):
+    """The smallest state: the iterate and nothing else."""
+
+    x: PyTree[Array]
+
+
+def start(problem: Any, key: PRNGKeyArray, x0: PyTree | None) -> PyTree[Array]:
+    """The first iterate as arrays: `x0`, or `problem.initial(key)` when `x0` is None.
+
+    **Raises** `ValueError` when there is neither.
+    """
+    if x0 is None:
+        if not hasattr(problem, "initial"):
+            raise ValueError(
+                f"x0 is None and {type(problem).__name__} has no `initial(key)`: pass x0, the point to start from"
+            )
+        x0 = problem.initial(key)
+    return jax.tree.map(jnp.asarray, x0)

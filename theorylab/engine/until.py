@@ -1,0 +1,107 @@
+"""When a lane may stop: rules that are tested at their own stride, so that the reported step depends on nothing else."""
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Int8, PyTree
+
+from .status import CONVERGED, RUNNING, STALLED
+
+
+def _as_stride(every: int | Array) -> Int[Array, ""]:
+    if isinstance(every, int) and every < 1:
+        raise ValueError(f"every must be at least 1, got {every}")
+    return jnp.asarray(every, jnp.int32)
+
+
+class Stop(eqx.Module):
+    """A stopping rule on `fn(problem, state)`, tested every `every` steps and at the last.
+
+    One's own: write `init(value) -> carry` and `update(carry, value, t) -> (carry, code)`, the code an `int8` of
+    `theorylab.engine.status` (`RUNNING` to go on). Rules join by `|`; the first that speaks gives the status.
+    """
+
+    fn: Callable[[Any, Any], PyTree]
+    every: Int[Array, ""] = eqx.field(converter=_as_stride, default=10, kw_only=True)
+
+    def init(self, value: PyTree) -> PyTree:
+        """The carry before any value."""
+        del value
+
+    @abc.abstractmethod
+    def update(self, carry: PyTree, value: PyTree, t: Int[Array, ""]) -> tuple[PyTree, Int8[Array, ""]]:
+        """Take in the value of step `t` and say whether to stop."""
+
+    def __or__(self, other: Any) -> "AnyOf":
+        return AnyOf(as_stops(self) + as_stops(other))
+
+    def __ror__(self, other: Any) -> "AnyOf":
+        return AnyOf(as_stops(other) + as_stops(self))
+
+
+class AnyOf(eqx.Module):
+    """Several rules, each at its own stride."""
+
+    stops: tuple[Stop, ...]
+
+    def __or__(self, other: Any) -> "AnyOf":
+        return AnyOf(self.stops + as_stops(other))
+
+    def __ror__(self, other: Any) -> "AnyOf":
+        return AnyOf(as_stops(other) + self.stops)
+
+
+class below(Stop):
+    """Converged once the scalar `fn(problem, state)` is at most `tol`.
+
+    >>> import jax.numpy as jnp, theorylab as tl
+    >>> rule = tl.below(lambda problem, state: jnp.linalg.norm(state.x), 1e-8, every=10)
+    """
+
+    tol: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+
+    def update(self, carry, value, t):
+        return carry, _code(value <= self.tol.astype(value.dtype), CONVERGED)
+
+
+class satisfied(Stop):
+    """Converged once `fn(problem, state)` is true. A plain function given as `until` means this, tested at every step."""
+
+    def update(self, carry, value, t):
+        return carry, _code(value, CONVERGED)
+
+
+class stalled(Stop):
+    """Stalled once the scalar `fn(problem, state)` has not fallen by the factor `1 - rtol` for `patience` steps."""
+
+    rtol: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=1e-3)
+    patience: Int[Array, ""] = eqx.field(converter=lambda p: jnp.asarray(p, jnp.int32), default=50)
+
+    def init(self, value):
+        return jnp.full_like(value, jnp.inf), jnp.int32(0)
+
+    def update(self, carry, value, t):
+        best, since = carry
+        better = value < best * (1 - self.rtol.astype(value.dtype))
+        best, since = jnp.where(better, value, best), jnp.where(better, t, since)
+        return (best, since), _code(t - since >= self.patience, STALLED)
+
+
+def _code(stop: Array, code: int) -> Int8[Array, ""]:
+    return jnp.where(stop, jnp.int8(code), jnp.int8(RUNNING))
+
+
+def as_stops(until: Any) -> tuple[Stop, ...]:
+    """The rules of a run as a tuple: from a rule, several joined by `|`, a plain function, or None."""
+    if until is None:
+        return ()
+    if isinstance(until, AnyOf):
+        return until.stops
+    if isinstance(until, Stop):
+        return (until,)
+    if callable(until):
+        return (satisfied(until, every=1),)
+    raise TypeError(f"until must be a rule such as below(fn, tol) or a function of (problem, state), got {until!r}")

@@ -1,0 +1,97 @@
+"""The parts of a claim's figure: panels, what was measured, what was predicted, a slope to read it by."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+def panels(columns: int, rows: int = 1, *, width: float = 4.6, height: float = 3.8, **keywords: Any) -> tuple[Any, Any]:
+    """A figure of equal panels, without pyplot's state.
+
+    **Arguments**: `columns` and `rows`; `width` and `height` of a panel, inches; further keywords of
+    `matplotlib.figure.Figure.subplots`.
+
+    **Returns** the figure, and its axes as an array, (columns,) or (rows, columns).
+
+    **Source**: derived here.
+
+        >>> import theorylab as tl
+        >>> tl.figures.panels(3)[1].shape
+        (3,)
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, **keywords)
+    return figure, axes if rows > 1 else axes[0]
+
+
+def measured(
+    axes: Any, x: ArrayLike, samples: ArrayLike, *, label: str = "", color: Any = None, **keywords: Any
+) -> Any:
+    r"""A solid line, the mean over samples, in a band of two standard errors.
+
+    The band ends at the smallest and the largest sample, so that it stays positive on a logarithmic axis.
+
+    **Arguments**: `axes`; `x` (t,); `samples` (s, t), or (t,) for what has no error; further keywords of `axes.plot`.
+
+    **Returns** the line.
+
+    **Source**: derived here.
+
+        >>> import theorylab as tl
+        >>> figure, axes = tl.figures.panels(1)
+        >>> line = tl.figures.measured(axes[0], [0, 1], [[1.0, 2.0], [3.0, 4.0]])
+        >>> line.get_ydata().tolist()
+        [2.0, 3.0]
+    """
+    samples = np.atleast_2d(np.asarray(samples, float))
+    count, mean = len(samples), samples.mean(0)
+    (line,) = axes.plot(x, mean, label=label or None, color=color, **keywords)
+    if count > 1:
+        error = 2 * samples.std(0, ddof=1) / np.sqrt(count)
+        low, high = np.maximum(mean - error, samples.min(0)), np.minimum(mean + error, samples.max(0))
+        axes.fill_between(x, low, high, color=line.get_color(), alpha=0.25, linewidth=0)
+    return line
+
+
+def predicted(axes: Any, x: ArrayLike, y: ArrayLike, *, label: str = "", color: Any = "black", **keywords: Any) -> Any:
+    """A dashed line: what the theory says.
+
+    **Arguments**: `axes`; `x` (t,); `y` (t,), or a number for a level; further keywords of `axes.plot`.
+
+    **Returns** the line.
+
+    **Source**: derived here.
+
+        >>> import theorylab as tl
+        >>> figure, axes = tl.figures.panels(1)
+        >>> tl.figures.predicted(axes[0], [1, 2], 3.0).get_ydata().tolist()
+        [3.0, 3.0]
+    """
+    x = np.asarray(x, float)
+    y = np.broadcast_to(np.asarray(y, float), x.shape)
+    (line,) = axes.plot(x, y, label=label or None, color=color, **{"linestyle": "--", "linewidth": 1.5, **keywords})
+    return line
+
+
+def slope_guide(axes: Any, x: tuple[float, float], y: float, slope: float) -> Any:
+    r"""A dotted line $y (x / x_0)^{s}$ between two abscissae of a log-log plot, with its slope written at its end.
+
+    **Arguments**: `axes`; `x` $(x_0, x_1)$; `y` at $x_0$; `slope` $s$.
+
+    **Returns** the line.
+
+    **Source**: derived here.
+
+        >>> import theorylab as tl
+        >>> figure, axes = tl.figures.panels(1)
+        >>> tl.figures.slope_guide(axes[0], (1.0, 10.0), 2.0, 2).get_ydata().tolist()
+        [2.0, 200.0]
+    """
+    ends = np.asarray(x, float)
+    values = y * (ends / ends[0]) ** slope
+    (line,) = axes.plot(ends, values, color="0.35", linestyle=":", linewidth=1.4)
+    axes.annotate(f"slope {slope:g}", (ends[1], values[1]), color="0.35", fontsize=10, ha="right", va="bottom")
+    return line

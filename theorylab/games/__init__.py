@@ -1,0 +1,5 @@
+"""Games and variational inequalities: finite sums of operators, the orders that visit them, the methods that solve them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

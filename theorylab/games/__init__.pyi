@@ -1,0 +1,12 @@
+from . import orders as orders
+from . import step_sizes as step_sizes
+from .affine import AffineGame as AffineGame
+from .extragradient import Extragradient as Extragradient
+from .extragradient import GradientDescentAscent as GradientDescentAscent
+from .finite_sum import FiniteSum as FiniteSum
+from .generators import bilinear_game as bilinear_game
+from .generators import quadratic_game as quadratic_game
+from .generators import wgan_mean_game as wgan_mean_game
+from .logistic import robust_logistic_game as robust_logistic_game
+from .moments import Moments as Moments
+from .moments import stationary_moments as stationary_moments

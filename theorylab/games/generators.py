@@ -1,0 +1,140 @@
+"""Random games with known constants, and the game of a Wasserstein GAN that learns a mean."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+
+from .affine import AffineGame
+
+
+def quadratic_game(
+    key: PRNGKeyArray,
+    *,
+    components: int,
+    dim: int,
+    mu: ArrayLike,
+    lipschitz: ArrayLike,
+    heterogeneous: bool = True,
+) -> AffineGame:
+    r"""A random game $\min_u \max_v \frac1n\sum_i \frac12 u^T P_i u + u^T B_i v - \frac12 v^T C_i v + a_i^T u - c_i^T v$.
+
+    Its components have $A_i = \begin{pmatrix} P_i & B_i \\ -B_i^T & C_i \end{pmatrix}$ and $b_i = (a_i, c_i)$. $P_i$ and
+    $C_i$ have the eigenvalues `linspace(mu, lipschitz, dim)` and $B_i$ `linspace(0, 1, dim)`, each in a Haar-distributed
+    frame of its own; with `heterogeneous=False` all components share the three frames and differ in their offsets alone.
+    With dim = 1 the spectra are their left ends, mu and 0. The game is mu-strongly monotone.
+
+    **Arguments**: `components` n >= 1; `dim` of each player, so that x has d = 2 dim; 0 <= `mu` <= `lipschitz`.
+
+    **Returns** an `AffineGame` with offsets N(0, 1), in JAX's default precision.
+
+    **Raises** `ValueError` when n, dim, mu or lipschitz is out of range, or the mean matrix is singular.
+
+    **Source**: Emmanouilidis, Vidal, Loizou (2024), arXiv 2403.07148, experiments; with frames of its own for each
+    component and without the factor 1/n that the public code puts before this operator.
+
+        >>> import jax, theorylab as tl
+        >>> game = tl.games.quadratic_game(jax.random.key(0), components=4, dim=3, mu=1.0, lipschitz=5.0)
+        >>> game.n, game.d
+        (4, 6)
+    """
+    _check(components, dim, mu, lipschitz)
+    key_p, key_b, key_c, key_offset = jax.random.split(key, 4)
+    curvature, coupling = jnp.linspace(mu, lipschitz, dim), jnp.linspace(0.0, 1.0, dim)
+    p = _symmetric(key_p, components, curvature, heterogeneous)
+    b = _symmetric(key_b, components, coupling, heterogeneous)
+    c = _symmetric(key_c, components, curvature, heterogeneous)
+    return AffineGame(jnp.block([[p, b], [-b, c]]), jax.random.normal(key_offset, (components, 2 * dim)))
+
+
+def bilinear_game(
+    key: PRNGKeyArray,
+    *,
+    components: int,
+    dim: int,
+    mu: ArrayLike,
+    lipschitz: ArrayLike,
+    heterogeneous: bool = True,
+) -> AffineGame:
+    r"""A random game $\min_u \max_v \frac1n \sum_i u^T B_i v + a_i^T u - c_i^T v$, with no curvature but its coupling's.
+
+    $B_i$ has the eigenvalues `linspace(mu, lipschitz, dim)` in a Haar-distributed frame of its own, or in one that all
+    share (`heterogeneous=False`); with dim = 1 it is mu. Being symmetric and positive definite, the $B_i$ do not cancel:
+    the mean coupling has singular values >= mu in either case.
+
+    **Arguments**: `components` n >= 1; `dim` of each player, so that x has d = 2 dim; 0 < `mu` <= `lipschitz`.
+
+    **Returns** an `AffineGame` with offsets N(0, 1/n^2), in JAX's default precision.
+
+    **Raises** `ValueError` when n, dim, mu or lipschitz is out of range, or the mean coupling is singular.
+
+    **Source**: Emmanouilidis, Vidal, Loizou (2024), arXiv 2403.07148, experiments.
+
+        >>> import jax, theorylab as tl
+        >>> game = tl.games.bilinear_game(jax.random.key(0), components=4, dim=3, mu=0.5, lipschitz=2.0)
+        >>> float(abs(game.matrices + game.matrices.mT).max())
+        0.0
+    """
+    _check(components, dim, mu, lipschitz)
+    key_b, key_offset = jax.random.split(key)
+    b = _symmetric(key_b, components, jnp.linspace(mu, lipschitz, dim), heterogeneous)
+    zero = jnp.zeros_like(b)
+    offsets = jax.random.normal(key_offset, (components, 2 * dim)) / components
+    return AffineGame(jnp.block([[zero, b], [-b, zero]]), offsets)
+
+
+def wgan_mean_game(
+    key: PRNGKeyArray,
+    *,
+    components: int,
+    mean: Sequence[float] | Float[Array, " k"] = (3.0, 4.0),
+    variance: ArrayLike = 0.1,
+) -> AffineGame:
+    r"""A Wasserstein GAN that learns a mean: $\inf_\theta \sup_w \frac1n \sum_i \langle w, y_i - z_i - \theta\rangle$.
+
+    The data are $y_i \sim N(\text{mean}, \text{variance}\, I)$ and the generator's noise $z_i \sim N(0, \text{variance}\, I)$.
+    With $x = (w, \theta)$ the components are $F_i(x) = (\theta - (y_i - z_i), -w)$: one matrix for all, different offsets.
+    The solution is that of the sample, $w = 0$ and $\theta = \bar y - \bar z$, which is not the population's mean.
+
+    **Arguments**: `components` n >= 1; `mean` (k,), so that x has d = 2k; `variance` > 0 of each coordinate.
+
+    **Returns** an `AffineGame`, in JAX's default precision.
+
+    **Raises** `ValueError` for n < 1 or an empty mean.
+
+    **Source**: Emmanouilidis, Vidal, Loizou (2024), arXiv 2403.07148, the GAN experiment, which starts at w = (1.4, 1.4)
+    and theta = (1.7, 1.7).
+
+        >>> import jax, theorylab as tl
+        >>> game = tl.games.wgan_mean_game(jax.random.key(0), components=100)
+        >>> game.d, game.solution[:2].tolist()
+        (4, [0.0, 0.0])
+    """
+    mean = jnp.asarray(mean, float)[None]
+    k = mean.size
+    _check(components, k)
+    key_data, key_noise = jax.random.split(key)
+    deviation = jnp.sqrt(jnp.asarray(variance, float))
+    data = mean + deviation * jax.random.normal(key_data, (components, k))
+    gap = data - deviation * jax.random.normal(key_noise, (components, k))
+    matrix = jnp.block([[jnp.zeros((k, k)), jnp.eye(k)], [-jnp.eye(k), jnp.zeros((k, k))]])
+    offsets = jnp.concatenate([-gap, jnp.zeros_like(gap)], axis=1)
+    solution = jnp.concatenate([jnp.zeros(k), jnp.mean(gap, axis=0)])
+    return AffineGame(jnp.broadcast_to(matrix, (components, 2 * k, 2 * k)), offsets, solution)
+
+
+def _symmetric(key, components, eigenvalues, heterogeneous):
+    frames = jax.random.orthogonal(key, len(eigenvalues), (components if heterogeneous else 1,))
+    matrices = jnp.einsum("nij,j,nkj->nik", frames, eigenvalues, frames)
+    matrices = (matrices + matrices.mT) / 2
+    return jnp.broadcast_to(matrices, (components, *matrices.shape[1:]))
+
+
+def _check(components, dim, mu=0.0, lipschitz=1.0):
+    for name, value in (("components", components), ("dim", dim)):
+        if value < 1:
+            raise ValueError(f"{name} = {value} must be an integer >= 1")
+    traced = isinstance(mu, jax.core.Tracer) or isinstance(lipschitz, jax.core.Tracer)
+    if not traced and not 0 <= mu <= lipschitz < float("inf"):
+        raise ValueError(f"mu = {mu} and lipschitz = {lipschitz} must satisfy 0 <= mu <= lipschitz, both finite")

@@ -1,0 +1,5 @@
+"""Plain mathematics that knows nothing of the engine or the rooms."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,5 @@
+from .linalg import matvec as matvec
+from .slopes import Slope as Slope
+from .slopes import local_slopes as local_slopes
+from .slopes import loglog_slope as loglog_slope
+from .spectra import spectral_radius as spectral_radius

@@ -1,0 +1,5 @@
+"""One short file per paper: its citation, its claims, and the experiments that decide them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

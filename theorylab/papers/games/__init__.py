@@ -1,0 +1,1 @@
+"""Papers on games and variational inequalities."""

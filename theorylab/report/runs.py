@@ -1,0 +1,203 @@
+"""Run a paper: experiments to datasets, datasets to figures and claims, all kept in a folder."""
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import theorylab.figures as figures
+from theorylab.papers import Experiment, Paper, Size, Verdict
+
+from .claims import Result
+
+_RECORD = "theorylab_run"  # the attribute of a dataset that says what was asked and what made it
+
+
+@dataclass(frozen=True)
+class Report:
+    """A finished run.
+
+    **Arguments**: `folder`, where its files are; `results`, one a claim.
+
+    **Source**: derived here.
+
+        >>> import theorylab as tl
+        >>> tl.report.Report("runs/seg_rr/small", ()).as_expected
+        True
+    """
+
+    folder: Path | str
+    results: tuple[Result, ...]
+
+    @property
+    def as_expected(self) -> bool:
+        """Whether every verdict is the expected one."""
+        return all(result.as_expected for result in self.results)
+
+
+def run(
+    paper: Paper,
+    *,
+    size: Size = "small",
+    seed: int = 0,
+    out: Path | str = "runs",
+    fresh: bool = False,
+    say: Callable[[str], Any] = lambda line: None,
+) -> Report:
+    """Run a paper's experiments, check its claims, and keep data and figures.
+
+    Writes `<experiment>.nc`, `.png` and `.svg`, `claims.json`, and, last, `run.json` (what was asked, with what, how
+    long it took) to `<out>/<slug>/<size>/`; each to a temporary name, and renamed. A dataset that an equal run (same
+    size, seed and precision) has finished is read again instead; one that other code has made is used, and said.
+
+    **Arguments**: `paper`; `size`; `seed` of the key, from which each experiment has its own by its name; `out`, the
+    folder above; `fresh=True` runs everything again; `say`, called with lines of progress.
+
+    **Returns** the `Report`.
+
+    **Raises** what an experiment raises; `OSError` when the folder cannot be written.
+
+    **Source**: derived here.
+
+        >>> import tempfile, theorylab as tl
+        >>> from theorylab.papers import Claim, Experiment, Paper, Verdict
+        >>> import xarray
+        >>> def draw(dataset):
+        ...     figure, axes = tl.figures.panels(1)
+        ...     tl.figures.measured(axes[0], dataset.x, dataset.y)
+        ...     return figure
+        >>> line = Experiment("line", "a line", lambda size, key: xarray.Dataset({"y": ("x", [1.0, 3.0])}), draw)
+        >>> slope = Claim("slope", "it rises by two", "derived here",
+        ...     lambda dataset: Verdict.compare(dataset.y[1] - dataset.y[0], "==", 2.0), experiment="line")
+        >>> toy = Paper(slug="toy", title="A toy", authors=("Nobody",), venue="Nowhere", year=2026, room="games",
+        ...     setting="", experiments=(line,), claims=(slope,))
+        >>> with tempfile.TemporaryDirectory() as out:
+        ...     tl.report.run(toy, out=out).results[0].verdict.verdict
+        'holds'
+    """
+    asked = {"slug": paper.slug, "size": size, "seed": seed, "precision": paper.precision}
+    code = _code()
+    folder = Path(out) / paper.slug / size
+    folder.mkdir(parents=True, exist_ok=True)
+    if not fresh and (results := _finished(paper, size, folder, asked, code)) is not None:
+        say(f"{paper.slug}: finished before, read from {folder} (--fresh runs it again)")
+        return Report(folder, results)
+
+    (folder / "run.json").unlink(missing_ok=True)
+    verdicts, seconds = {}, {}
+    for number, experiment in enumerate(paper.experiments, 1):
+        say(f"{paper.slug} [{number}/{len(paper.experiments)}] {experiment.name}: {experiment.title}")
+        path = folder / f"{experiment.name}.nc"
+        dataset = None if fresh else _saved(path, asked, code, say)
+        if dataset is None:
+            with _replacing(path) as temporary:
+                _run(experiment, asked, code).to_netcdf(temporary, engine="h5netcdf")
+            dataset = _load(path)  # figures and claims read what a later run will read
+        seconds[experiment.name] = json.loads(dataset.attrs[_RECORD])["seconds"]
+        with figures.style():
+            figure = experiment.plot(dataset)
+            for kind in ("png", "svg"):
+                with _replacing(folder / f"{experiment.name}.{kind}") as temporary:
+                    figure.savefig(temporary, format=kind, metadata={"Date": None} if kind == "svg" else None)
+        verdicts |= {claim.id: claim.check(dataset) for claim in paper.claims if claim.experiment == experiment.name}
+    results = tuple(Result(paper, claim, verdicts[claim.id], size) for claim in paper.claims)
+    _write(folder / "claims.json", [result.row() for result in results])
+    _write(folder / "run.json", {"asked": asked, "code": code, **environment(), "seconds": seconds})
+    return Report(folder, results)
+
+
+def environment() -> dict[str, Any]:
+    """Versions, platform and device, as plain words."""
+    import jax
+
+    from theorylab.engine.provenance import versions
+
+    return {
+        "versions": versions(),
+        "platform": platform.platform(),
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _run(experiment: Experiment, asked: dict[str, Any], code: str) -> Any:
+    import jax
+
+    from theorylab.engine.keys import stream
+
+    key = stream(jax.random.key(asked["seed"]), experiment.name)
+    wall, cpu = time.perf_counter(), time.process_time()
+    with jax.enable_x64(asked["precision"] == "float64"), contextlib.redirect_stdout(sys.stderr):
+        dataset = experiment.run(asked["size"], key).load()
+    seconds = {"wall": round(time.perf_counter() - wall, 3), "cpu": round(time.process_time() - cpu, 3)}
+    record = {"asked": asked, "code": code, "seconds": seconds}
+    plain = {name: value if isinstance(value, str | int | float) else json.dumps(value, default=str)
+             for name, value in dataset.attrs.items()}  # fmt: skip
+    return dataset.assign_attrs(plain | {_RECORD: json.dumps(record)})
+
+
+def _saved(path: Path, asked: dict[str, Any], code: str, say: Callable[[str], Any]) -> Any:
+    """The dataset of an equal run, or None."""
+    if not path.exists():
+        return None
+    dataset = _load(path)
+    record = json.loads(dataset.attrs[_RECORD])
+    if record["asked"] != asked:
+        return None
+    other = "" if record["code"] == code else "; other code of theorylab made it, --fresh runs it again"
+    say(f"    data read from {path}{other}")
+    return dataset
+
+
+def _load(path: Path) -> Any:
+    import xarray
+
+    with xarray.open_dataset(path, engine="h5netcdf") as file:
+        return file.load()
+
+
+def _finished(paper: Paper, size: Size, folder: Path, asked: dict[str, Any], code: str) -> tuple[Result, ...] | None:
+    """The results of an equal run by this very code, when all its files are there."""
+    names = [f"{experiment.name}.{kind}" for experiment in paper.experiments for kind in ("nc", "png", "svg")]
+    if not all((folder / name).exists() for name in (*names, "claims.json", "run.json")):
+        return None
+    record = json.loads((folder / "run.json").read_text())
+    if (record["asked"], record["code"]) != (asked, code):
+        return None
+    rows = {row["claim"]: row for row in json.loads((folder / "claims.json").read_text())}
+    fields = ("verdict", "measured", "predicted", "relation", "tolerance")
+    return tuple(
+        Result(paper, claim, Verdict(**{name: rows[claim.id][name] for name in fields}), size) for claim in paper.claims
+    )
+
+
+def _code() -> str:
+    """A digest of the package's sources: results of another one may differ."""
+    digest, root = hashlib.sha256(), Path(__file__).parents[1]
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _write(path: Path, value: Any) -> None:
+    with _replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary neighbour that takes the path's place when all is written, so that no file is ever half."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
