@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array
 
 from . import status as codes
 from .block import Block, tables
 from .dataset import Grid, Part, assemble, columns, describe
 from .drive import Compaction, Stats, drive
 from .keys import as_key, build_key, seed_key, stream
-from .lanes import Levels, build_lanes, dependence, product
+from .lanes import Levels, build_lanes, dependence, first_lane, product
 from .lanes import split as split_arrays
 from .loop import Task, checked, inner_dependence
 from .mesh import split
@@ -275,10 +275,9 @@ class _Plan:
             return (*made, *[None] * (3 - len(made)), *rules)
 
         self.system, axes = system, {**moving, SEED: seed_keys}
-        first = {n: v[0] for n, v in axes.items()}
-        self.method, problem, *_ = system(first)
-        self.single, rebuild = split_arrays(system(first))
         depends = dependence(system, axes)
+        self.single, rebuild = first_lane(system, axes)
+        self.method, problem, *_ = rebuild(self.single)
         begin = len(split_arrays(self.method)[0])
         end = begin + len(split_arrays(problem)[0])
         outer = {SEED}.union(*depends[begin:end])
@@ -291,7 +290,7 @@ class _Plan:
         self.shape = (len(self.keys), len(next(iter(self.inner_values.values()))) if self.inner else 1)
 
         one = Task(rebuild)
-        checked(one, self.single, first[SEED])
+        checked(one, self.single, seed_keys[0])
         mode = "none" if not self.inner else self.method.lanes if lanes == "auto" else lanes
         around = lanes == "map" or (lanes == "auto" and jax.default_backend() == "cpu")
         flags = [i for _, i in self.depends]
@@ -301,16 +300,16 @@ class _Plan:
         ]
         key = jax.ShapeDtypeStruct(self.keys.shape[1:], self.keys.dtype)
         if mode == "none":
-            state = [False] * len(jax.tree.leaves(jax.eval_shape(one.first_state, self.single, first[SEED])))
+            state = [False] * len(jax.tree.leaves(jax.eval_shape(one.first_state, self.single, seed_keys[0])))
         elif mode == "map":
-            state = [True] * len(jax.tree.leaves(jax.eval_shape(one.first_state, self.single, first[SEED])))
+            state = [True] * len(jax.tree.leaves(jax.eval_shape(one.first_state, self.single, seed_keys[0])))
         else:
             state = inner_dependence(one, wide, key, flags, self.own_keys)
         levels = Levels(tuple(self.depends), tuple(state), mode, "around" if around else "inside", self.own_keys)
         self.task = replace(one, levels=levels)
-        self.key = first[SEED]
+        self.key = seed_keys[0]
 
-    def _lane_keys(self, axes: Mapping[str, Array]) -> tuple[PRNGKeyArray, bool]:
+    def _lane_keys(self, axes: Mapping[str, Array]) -> tuple[Array, bool]:
         """The key of each outer lane, or of each lane where lanes draw on their own."""
         keys = self.outer_values[SEED]
         if self.coupling == "seed":

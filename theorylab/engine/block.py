@@ -102,7 +102,7 @@ class Block:
     def alive(self) -> bool:
         return bool((self.codes() == RUNNING).any())
 
-    def _lanes(self, x: Array) -> np.ndarray:
+    def _lanes(self, x: Any) -> np.ndarray:
         x, levels = np.asarray(x), self.task.levels
         x = x if levels.outer != "none" else x[None]
         return x if levels.inner != "none" else np.expand_dims(x, 1)

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Integer, PRNGKeyArray
 
 
 def as_key(key: Any) -> PRNGKeyArray:
@@ -35,7 +35,7 @@ def stream(key: PRNGKeyArray, name: str) -> PRNGKeyArray:
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
-def step_key(key: PRNGKeyArray, t: int | Int[Array, ""]) -> PRNGKeyArray:
+def step_key(key: PRNGKeyArray, t: int | Integer[Array, ""]) -> PRNGKeyArray:
     """The key that step `t` (from 0) of a solve under `key` receives.
 
     >>> import theorylab as tl, jax
@@ -45,7 +45,7 @@ def step_key(key: PRNGKeyArray, t: int | Int[Array, ""]) -> PRNGKeyArray:
     return jax.random.fold_in(stream(key, "step"), t)
 
 
-def seed_key(key: PRNGKeyArray, seed: int | Int[Array, ""]) -> PRNGKeyArray:
+def seed_key(key: PRNGKeyArray, seed: int | Integer[Array, ""]) -> PRNGKeyArray:
     """The key of one seed of a sweep under `key`: `solve` under this key repeats that seed's lanes."""
     return jax.random.fold_in(stream(key, "seed"), seed)
 

@@ -39,8 +39,8 @@ def _is_data(leaf: Any) -> bool:
     return isinstance(leaf, jax.Array | np.ndarray | np.generic | float | complex)
 
 
-def _marker(note: Callable[[], None]) -> Callable[[Array], Array]:
-    """The identity, which calls `note` when the `vmap` around it batches its argument."""
+def _marker(note: Callable[[int], None]) -> Callable[[Array], Array]:
+    """The identity, which tells `note` the size of each `vmap` around it that batches its argument."""
 
     @custom_vmap
     def identity(x):
@@ -48,9 +48,8 @@ def _marker(note: Callable[[], None]) -> Callable[[Array], Array]:
 
     @identity.def_vmap
     def _(axis_size, in_batched, x):
-        del axis_size
         if in_batched[0]:
-            note()
+            note(axis_size)
         return x, in_batched[0]
 
     return identity
@@ -63,38 +62,74 @@ def batched(fn: Callable[..., PyTree], in_axes: Any, *args: PyTree) -> list[bool
     def marked(*args):
         leaves = jax.tree.leaves(fn(*args))
         count.append(len(leaves))
-        return [_marker(lambda i=i: seen.add(i))(leaf) for i, leaf in enumerate(leaves)]
+        return [_marker(lambda size, i=i: seen.add(i))(leaf) for i, leaf in enumerate(leaves)]
 
     count: list[int] = []
     jax.eval_shape(jax.vmap(marked, in_axes), *args)
     return [i in seen for i in range(count[-1])]
 
 
+def first_lane(
+    build: Callable[[Mapping[str, Array]], PyTree], axes: Mapping[str, Array]
+) -> tuple[list[Array], Callable[[Sequence[Array]], PyTree]]:
+    """`split` of what `build` returns at the first value of every axis, built under `vmap`, so that no value is looked at."""
+    rebuild: list[Callable] = []
+
+    def one(values):
+        leaves, combine = split(build(values))
+        rebuild.append(combine)
+        return leaves
+
+    leaves = jax.vmap(one)({name: values[:1] for name, values in axes.items()})
+    return [leaf[0] for leaf in leaves], rebuild[-1]
+
+
 def dependence(build: Callable[[Mapping[str, Array]], PyTree], axes: Mapping[str, Array]) -> list[set[str]]:
     """For each array leaf of what `build` returns, the axes that it depends on.
 
-    `build` runs eagerly, under one `vmap` at a time, so that what no axis touches stays concrete.
+    `build` runs eagerly, under one `vmap` of size 2 for the axis in question and one of size 1 for all others, so that
+    what no axis touches stays concrete.
 
     **Raises** `TypeError`, naming the axis, when `build` turns a lane's value into a Python number or branches on it.
     """
-    first = {name: values[0] for name, values in axes.items()}
-    found: list[set[str]] = [set() for _ in split(build(first))[0]]
+    found: list[set[str]] = []
+
+    def probe(name, others, value):
+        leaves, _ = split(build({**others, name: value}))
+        found.extend(set() for _ in leaves[len(found) :])
+        if len(leaves) != len(found):
+            raise TypeError(f"build: the number of arrays that it returns depends on {name!r}; it must not")
+
+        def note(size, i):
+            if size == 2:
+                found[i].add(name)
+
+        return [_marker(lambda size, i=i: note(size, i))(leaf) for i, leaf in enumerate(leaves)]
+
     for name, values in axes.items():
-
-        def one(value, name=name):
-            leaves, _ = split(build({**first, name: value}))
-            if len(leaves) != len(found):
-                raise TypeError(f"build: the number of arrays that it returns depends on {name!r}; it must not")
-            return [_marker(lambda i=i: found[i].add(name))(leaf) for i, leaf in enumerate(leaves)]
-
+        others = {other: v[:1] for other, v in axes.items() if other != name}
+        twice = values[jnp.asarray([0, 0])]
+        inner = jax.vmap(lambda others, value, name=name: probe(name, others, value), (None, 0))
         try:
-            jax.vmap(one)(values[:1])
+            (jax.vmap(inner, (0, None)) if others else inner)(others, twice)
         except _CONCRETE as error:
             raise TypeError(
-                f"build: it turns a value of the axis {name!r} into a Python number or branches on it, but all values of"
-                f" an axis run at once. Use jnp.where, or give the axis as strings to run its values one after the other."
+                f"build: it turns a value of the axis {_culprit(build, axes)!r} into a Python number or branches on it, but"
+                " all values of an axis run at once. Use jnp.where, or give the axis as np.array(values, dtype=object) to"
+                " run its values one after the other."
             ) from error
     return found
+
+
+def _culprit(build: Callable, axes: Mapping[str, Array]) -> str:
+    """The first axis whose value alone, traced, makes `build` fail."""
+    first = {name: values[0] for name, values in axes.items()}
+    for name, values in axes.items():
+        try:
+            jax.vmap(lambda value, name=name: split(build({**first, name: value}))[0])(values[:1])
+        except _CONCRETE:
+            return name
+    return ", ".join(axes)
 
 
 def product(axes: Mapping[str, Array]) -> dict[str, Array]:

@@ -107,11 +107,13 @@ class Task:
         return stops[which].update(lane.stops[which], _strong(stops[which].fn(problem, state)), t)
 
     def health(self, system: list[Array], state: PyTree[Array], lane: Lane) -> Int8[Array, ""]:
+        # the readout and not the state: an optimiser's state may hold an infinity in good health
         method, problem, *_ = self.rebuild(system)
+        value = method.readout(problem, state)
         finite = jnp.asarray(True)
-        for leaf in _floats(state):
+        for leaf in _floats(value):
             finite &= jnp.all(jnp.isfinite(leaf))
-        far = _magnitude(method.readout(problem, state)) > lane.bound
+        far = _magnitude(value) > lane.bound
         return jnp.where(finite, jnp.where(far, jnp.int8(DIVERGED), jnp.int8(RUNNING)), jnp.int8(NONFINITE))
 
     def finish(self, system: list[Array], state: PyTree[Array], lane: Lane, found: Array, t: Array) -> Lane:
@@ -126,7 +128,7 @@ class Task:
 
     # -- all lanes -----------------------------------------------------------------------------------------------------
 
-    def begin(self, system: list[Array], keys: PRNGKeyArray, t0: Array, tables: Tables) -> Carry:
+    def begin(self, system: list[Array], keys: Array, t0: Array, tables: Tables) -> Carry:
         """The carry at the starting point."""
 
         def run(system, keys):
@@ -144,7 +146,7 @@ class Task:
     def advance(
         self,
         system: list[Array],
-        streams: PRNGKeyArray,
+        streams: Array,
         t0: Array,
         positions: tuple[Array, ...],
         t1: Array,

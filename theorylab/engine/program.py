@@ -29,7 +29,7 @@ class Traced(NamedTuple):
     tree: Any
     text: str
 
-    def __call__(self, captured: Sequence[jax.Array], leaves: Sequence[jax.Array]) -> list[jax.Array]:
+    def __call__(self, captured: Sequence[Any], leaves: Sequence[Any]) -> list[Any]:
         return jax.core.eval_jaxpr(self.jaxpr, captured, *leaves)
 
     @property

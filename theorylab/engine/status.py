@@ -14,7 +14,7 @@ class Status(eqx.Enumeration):
     stalled = "stalled: the watched quantity stopped improving. Try another step size, or a longer patience."
     diverged = "diverged: the iterate grew by more than a factor of 1e12. Try a smaller step size; the method's theory gives a cap."
     nonfinite = (
-        "nonfinite: the state holds a NaN or an infinity. Check the problem's data at the starting point, then try a"
+        "nonfinite: the iterate holds a NaN or an infinity. Check the problem's data at the starting point, then try a"
         " smaller step size or float64."
     )
     invalid = "invalid: a hyper-parameter of this lane is out of range, so it was not run."

@@ -1,0 +1,86 @@
+"""How competitors are timed: in one process, in turn (A B A B ...), in CPU seconds, as ratios with their spread."""
+
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One way to do a case's work; the first call may compile. `cost` maps a call's result to seconds where not all of it counts."""
+
+    run: Callable[[], Any]
+    cost: Callable[[Any], float] | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """The same work by several competitors; the first named is ours.
+
+    `make(quick)` builds the data and returns the entries. `work` counts units a call does (`unit`), `flops` and `bytes` what one
+    unit needs at the least, for the floor. `target` maps a peer to the ratio (peer's time over ours) that we promise.
+    """
+
+    name: str
+    room: str
+    make: Callable[[bool], dict[str, Entry]]
+    work: Callable[[bool], float]
+    unit: str
+    size: str
+    dtype: str
+    flops: float = 0.0
+    target: dict[str, float] = field(default_factory=dict)
+    rounds: int = 5
+    note: str = ""
+
+
+def measure(case: Case, *, quick: bool, rounds: int | None, clock: Callable[[], float], ceilings: dict) -> list[dict]:
+    """The rows of a case, one for each competitor."""
+    entries = case.make(quick)
+    first, times = {}, {name: [] for name in entries}
+    for name, entry in entries.items():
+        first[name] = _once(entry, clock)
+    for _ in range(rounds or (2 if quick else case.rounds)):
+        for name, entry in entries.items():
+            times[name].append(_once(entry, clock))
+    ours = next(iter(entries))
+    work, rows = case.work(quick), []
+    for name in entries:
+        steady = statistics.median(times[name])
+        ratios = sorted(other / own for other, own in zip(times[name], times[ours], strict=True))
+        row = {
+            "case": case.name,
+            "room": case.room,
+            "competitor": name,
+            "size": case.size + (" (quick)" if quick else ""),
+            "dtype": case.dtype,
+            "unit": case.unit,
+            "first_call_s": round(first[name], 4),
+            "steady_s": round(steady, 4),
+            "fastest_s": round(min(times[name]), 4),
+            "rate_per_s": work / steady,
+            "ratio": statistics.median(ratios),
+            "ratio_low": ratios[0],
+            "ratio_high": ratios[-1],
+            "target": case.target.get(name),
+            "note": case.note,
+        }
+        if case.flops and ceilings.get(case.dtype):
+            row["gflops"] = work * case.flops / steady / 1e9
+            row["floor_share"] = row["gflops"] / ceilings[case.dtype]
+        rows.append(row)
+    return rows
+
+
+def _once(entry: Entry, clock: Callable[[], float]) -> float:
+    gc.collect()
+    start = clock()
+    result = entry.run()
+    seconds = clock() - start
+    return seconds if entry.cost is None else entry.cost(result)
+
+
+WALL, CPU = time.perf_counter, time.process_time

@@ -1,0 +1,126 @@
+"""Benchmarks against peers in their best form and against the machine's ceilings.
+
+    python benchmarks/run.py                      all rooms
+    python benchmarks/run.py games engine         some
+    python benchmarks/run.py --quick              seconds instead of minutes, to see that all runs
+    python benchmarks/run.py games --json FILE    rows as JSON; tables of the docs are made from such files
+    python benchmarks/run.py games --device gpu   on the accelerator, in wall seconds
+
+On CPU everything runs on one pinned core with one thread, in CPU seconds, competitors in turn within one process. A ratio is the
+competitor's time over ours, the median over rounds with its least and greatest.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def pin() -> None:
+    """One core, one thread; before NumPy or JAX is imported."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+    os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
+
+
+def cases(rooms: list[str]) -> list:
+    """The cases of `benchmarks/cases/*.py`, found by themselves."""
+    found = []
+    for file in sorted((HERE / "cases").glob("*.py")):
+        if not rooms or file.stem in rooms:
+            found += importlib.import_module(f"cases.{file.stem}").CASES
+    return found
+
+
+def machine() -> dict[str, str]:
+    import jax
+
+    model = platform.processor()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
+    device = jax.local_devices()[0]
+    return {"cpu": model, "device": f"{device.platform}: {device.device_kind}", "jax": jax.__version__, "python": platform.python_version()}
+
+
+def peak_mib(case: str, competitor: str, quick: bool) -> float | None:
+    """The peak memory of a process that does one competitor's work once, in MiB."""
+    command = [sys.executable, __file__, "--alone", case, competitor, *(["--quick"] if quick else [])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return float(done.stdout.split()[-1]) if done.returncode == 0 else None
+
+
+def main() -> int:
+    rooms = sorted(file.stem for file in (HERE / "cases").glob("*.py"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rooms", nargs="*", help=f"which of {', '.join(rooms)}; all when none is named")
+    parser.add_argument("--device", choices=("cpu", "gpu", "tpu"), default="cpu")
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--only", help="the cases whose name contains this")
+    parser.add_argument("--memory", action="store_true", help="also the peak memory of each competitor, each in a process of its own")
+    parser.add_argument("--alone", nargs=2, metavar=("CASE", "COMPETITOR"), help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if set(asked.rooms) - set(rooms):
+        parser.error(f"no such room: {', '.join(sorted(set(asked.rooms) - set(rooms)))}; there are {', '.join(rooms)}")
+    if asked.device == "cpu":
+        pin()
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    sys.path.insert(0, str(HERE))
+    sys.path.insert(0, str(HERE.parent))
+    import ceilings
+    from harness import CPU, WALL, measure
+
+    if asked.alone:
+        case = next(c for c in cases([]) if c.name == asked.alone[0])
+        case.make(asked.quick)[asked.alone[1]].run()
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return 0
+    import jax
+
+    if asked.device != "cpu" and jax.default_backend() != asked.device:
+        parser.error(f"--device {asked.device}: jax sees only {jax.default_backend()}; install jax for it, or use --device cpu")
+    top = ceilings.cpu() if asked.device == "cpu" else ceilings.device()
+    about = {**machine(), "ceilings": top, "clock": "CPU seconds, one pinned core" if asked.device == "cpu" else "wall seconds"}
+    rows = []
+    for case in cases(asked.rooms):
+        if asked.only and asked.only not in case.name:
+            continue
+        found = measure(case, quick=asked.quick, rounds=asked.rounds, clock=CPU if asked.device == "cpu" else WALL, ceilings=top)
+        for row in found:
+            row["precision"] = "highest"
+            row["device"] = about["device"]
+            if asked.memory:
+                row["peak_mib"] = peak_mib(case.name, row["competitor"], asked.quick)
+        rows += found
+        show(case, found)
+    if asked.json:
+        asked.json.write_text(json.dumps({"machine": about, "rows": rows}, indent=1))
+    return 0
+
+
+def show(case, rows: list[dict]) -> None:
+    print(f"\n{case.name}: {case.size}, {case.dtype}" + (f" ({case.note})" if case.note else ""))
+    for row in rows:
+        share = f"{row['floor_share']:6.0%} of the floor" if "floor_share" in row else ""
+        memory = f"{row['peak_mib']:8.0f} MiB" if row.get("peak_mib") else ""
+        target = f"(target {row['target']:g})" if row["target"] else ""
+        print(
+            f"  {row['competitor']:34s} first {row['first_call_s']:8.3f} s  steady {row['steady_s']:8.3f} s  {row['rate_per_s']:11.4g} {case.unit}/s"
+            f"  ratio {row['ratio']:6.3f} [{row['ratio_low']:.3f}, {row['ratio_high']:.3f}] {target:13s}{share}{memory}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
