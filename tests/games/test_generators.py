@@ -37,7 +37,9 @@ def test_offsets():
     """Standard deviations 1 and 1/n, at five standard errors."""
     for make, deviation in ((games.quadratic_game, 1.0), (games.bilinear_game, 1 / 200)):
         offsets = make(KEY, components=200, dim=3, mu=1.0, lipschitz=2.0).offsets / deviation
-        assert abs(float((offsets**2).mean()) - 1) < 5 * np.sqrt(2 / 1200) and abs(float(offsets.mean())) < 5 / np.sqrt(1200)
+        assert abs(float((offsets**2).mean()) - 1) < 5 * np.sqrt(2 / 1200) and abs(float(offsets.mean())) < 5 / np.sqrt(
+            1200
+        )
 
 
 def test_frames_are_haar():

@@ -41,6 +41,15 @@ def test_solution_and_its_sample_weights(game):
     assert q.min() >= 1 and q.max() > 2
 
 
+@pytest.mark.parametrize(("ridge", "penalty"), [(1e-6, 1.0), (0.1, 1e-3), (1e3, 1e3)])
+def test_solution_of_hard_and_easy_games(ridge, penalty):
+    """Nearly separable data, a strong adversary, nearly no game: rounding of the largest term, q_j times a feature."""
+    hard = games.robust_logistic_game(ridge=ridge, penalty=penalty)
+    q = 1 + np.sqrt(569) * np.asarray(hard.solution["shift"])
+    residual = hard.operator(hard.solution)
+    assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(residual)) < 1e-14 * q.max()
+
+
 def test_strongly_monotone_where_sample_weights_are_not_negative(game):
     """<F(x) - F(y), x - y> >= min(ridge, penalty) |x - y|^2."""
     keys = jax.random.split(jax.random.key(1), 20)

@@ -27,7 +27,7 @@ def test_weights_are_inverse_variances():
 
 
 def test_error_bars_cover():
-    """The scatter of 4000 fits is the error bar that each reports, to the 1.1 % of such a standard deviation, at 4 s.d."""
+    """The scatter of 4000 fits is the error bar that each reports, to the 1.1 % of such an estimate, at 4 s.d."""
     rng = np.random.default_rng(0)
     y = 3 * X**2
     errors = np.array([0.01, 0.02, 0.01, 0.03, 0.01]) * y

@@ -1,4 +1,4 @@
-"""Games and variational inequalities: finite sums of operators, the orders that visit them, the methods that solve them."""
+"""Games and variational inequalities: finite sums of operators, orders that visit them, methods that solve them."""
 
 import lazy_loader
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
 from ..numerics import matvec
@@ -42,17 +43,14 @@ class AffineGame(eqx.Module):
     ):
         matrices, offsets = _floating(matrices), _floating(offsets)
         _check_shapes(matrices, offsets)
-        if solution is not None:
-            solution = jnp.asarray(solution, matrices.dtype)
-            if solution.shape != offsets.shape[1:]:
-                raise ValueError(f"solution has the shape {solution.shape}: pass one of shape {offsets.shape[1:]}")
-        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in (matrices, offsets, solution))
-        if not traced:
-            exact = _checked_solution(matrices, offsets, solution)
-            solution = jnp.asarray(exact, matrices.dtype) if solution is None else solution
-        elif solution is None:
-            solution = jnp.linalg.solve(jnp.mean(matrices, axis=0), -jnp.mean(offsets, axis=0))
-        self.matrices, self.offsets, self.solution = matrices, offsets, solution
+        given = None if solution is None else jnp.asarray(solution, matrices.dtype)
+        if given is not None and given.shape != offsets.shape[1:]:
+            raise ValueError(f"solution has the shape {given.shape}: pass one of shape {offsets.shape[1:]}")
+        if any(isinstance(leaf, Tracer) for leaf in (matrices, offsets, given)):
+            found = jnp.linalg.solve(jnp.mean(matrices, axis=0), -jnp.mean(offsets, axis=0)) if given is None else given
+        else:
+            found = jnp.asarray(_checked_solution(matrices, offsets, given), matrices.dtype)
+        self.matrices, self.offsets, self.solution = matrices, offsets, found
 
     @property
     def n(self) -> int:
@@ -105,7 +103,7 @@ def _checked_solution(matrices, offsets, solution):
         values = np.linalg.svd(mean, compute_uv=False)
         if values[-1] <= len(mean) * eps * values[0]:
             raise ValueError(
-                f"matrices have a singular mean (singular values from {values[-1]:.1e} to {values[0]:.1e}), so that the "
+                f"matrices have a singular mean (singular values from {values[-1]:.1e} to {values[0]:.1e}), so the "
                 "solution is not unique: pass solution=, a point with F(solution) = 0, or add curvature"
             )
         return np.linalg.solve(mean, -offset)
@@ -115,7 +113,7 @@ def _checked_solution(matrices, offsets, solution):
     scale = np.linalg.norm(mean) * np.linalg.norm(exact) + np.abs(np.asarray(offsets, float)).max()
     if residual > 1e3 * eps * scale:
         raise ValueError(
-            f"solution has the residual |F(solution)| = {residual:.1e}, above rounding ({1e3 * eps * scale:.1e}): pass a "
-            "point that solves the mean system, or leave it out"
+            f"solution has the residual |F(solution)| = {residual:.1e}, above rounding ({1e3 * eps * scale:.1e}): pass "
+            "a point that solves the mean system, or leave it out"
         )
     return exact

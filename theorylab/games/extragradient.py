@@ -13,9 +13,6 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from ..engine.method import Method, start
 from . import orders
 
-UNROLL = 4
-"""Updates that one turn of the epoch's loop holds: the loop's own cost is that of a small matrix-vector product."""
-
 
 class EpochState(eqx.Module):
     """The iterate `x` at an epoch's end, and the permutation that the order `"once"` keeps (n,), else None."""
@@ -24,7 +21,7 @@ class EpochState(eqx.Module):
     kept: Int[Array, " n"] | None
 
 
-def descend(x: PyTree[Array], step_size: Array, direction: PyTree[Array]) -> PyTree[Array]:
+def descend(x: PyTree[Array], step_size: float | Array, direction: PyTree[Array]) -> PyTree[Array]:
     r"""The move $x - \gamma\, g$ on any pytree.
 
     **Arguments**: `x`, a pytree of arrays; `step_size` (); `direction`, like x.
@@ -55,7 +52,7 @@ def epoch(update: Callable, x: PyTree[Array], indices: Int[Array, " n"]) -> PyTr
         >>> int(epoch(lambda x, i: 2 * x + i, jnp.asarray(0, jnp.int32), jnp.asarray([1, 0, 2], jnp.int32)))
         6
     """
-    return lax.scan(lambda x, i: (update(x, i), None), x, indices, unroll=min(UNROLL, len(indices)))[0]
+    return lax.scan(lambda x, i: (update(x, i), None), x, indices)[0]
 
 
 class _EpochMethod(Method):
@@ -118,8 +115,8 @@ class Extragradient(_EpochMethod):
     diverges, it contracts once $\gamma_2$ is large enough beside $\gamma_1$. With $\gamma_2 = 0$ it is descent-ascent.
 
     **Arguments**: `step_size` $\gamma_1 > 0$, (); `extrapolation_step` $\gamma_2 \ge 0$, (); `order`, one of
-    `orders.ORDERS`. A problem has `n`, `component(i, x)` and, where no x0 is given, `initial(key)`; x is any pytree. One
-    step is one epoch: n updates (2n component calls), under every order.
+    `orders.ORDERS`. A problem has `n`, `component(i, x)` and, where no x0 is given, `initial(key)`; x is any pytree.
+    One step is one epoch: n updates (2n component calls), under every order.
 
     **Raises** `ValueError` for step sizes out of range or not finite, and for an unknown order.
 

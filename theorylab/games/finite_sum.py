@@ -25,7 +25,7 @@ class FiniteSum(eqx.Module):
     the components read: when given, the function is called `component(i, x, data)`, and the data are leaves instead of
     constants; `solution`, x* where it is known; `start`, where methods begin.
 
-    **Raises** `ValueError` for n < 1 and for a component that is not callable.
+    **Raises** `ValueError` for n < 1.
 
     **Source**: derived here (a container); its methods' tests run it against `AffineGame`.
 
@@ -51,8 +51,6 @@ class FiniteSum(eqx.Module):
         solution: PyTree[ArrayLike] | None = None,
         start: PyTree[ArrayLike] | None = None,
     ):
-        if not callable(component):
-            raise ValueError(f"component = {component!r} is not callable: pass a function (i, x) -> F_i(x)")
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ValueError(f"n = {n!r} must be an integer >= 1: pass the number of components")
         self.function = component
@@ -76,7 +74,9 @@ class FiniteSum(eqx.Module):
         if self.start is not None:
             return self.start
         if self.solution is None:
-            raise ValueError("x0 is None and this FiniteSum has neither start nor solution: pass x0, or start= to FiniteSum")
+            raise ValueError(
+                "x0 is None and this FiniteSum has neither start nor solution: pass x0, or start= to FiniteSum"
+            )
         leaves, structure = jax.tree.flatten(self.solution)
         keys = jax.random.split(key, len(leaves))
         draws = [leaf + jax.random.normal(k, leaf.shape, leaf.dtype) for k, leaf in zip(keys, leaves, strict=True)]

@@ -1,10 +1,12 @@
 """Random games with known constants, and the game of a Wasserstein GAN that learns a mean."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jax.core import Tracer
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from .affine import AffineGame
 
@@ -14,16 +16,18 @@ def quadratic_game(
     *,
     components: int,
     dim: int,
-    mu: ArrayLike,
-    lipschitz: ArrayLike,
+    mu: float | Float[Array, ""],
+    lipschitz: float | Float[Array, ""],
     heterogeneous: bool = True,
 ) -> AffineGame:
-    r"""A random game $\min_u \max_v \frac1n\sum_i \frac12 u^T P_i u + u^T B_i v - \frac12 v^T C_i v + a_i^T u - c_i^T v$.
+    r"""A random game of two players, each with curvature of its own.
 
-    Its components have $A_i = \begin{pmatrix} P_i & B_i \\ -B_i^T & C_i \end{pmatrix}$ and $b_i = (a_i, c_i)$. $P_i$ and
-    $C_i$ have the eigenvalues `linspace(mu, lipschitz, dim)` and $B_i$ `linspace(0, 1, dim)`, each in a Haar-distributed
-    frame of its own; with `heterogeneous=False` all components share the three frames and differ in their offsets alone.
-    With dim = 1 the spectra are their left ends, mu and 0. The game is mu-strongly monotone.
+    The game is $\min_u \max_v \frac1n\sum_i \frac12 u^T P_i u + u^T B_i v - \frac12 v^T C_i v + a_i^T u - c_i^T v$.
+
+    Its components have $A_i = \begin{pmatrix} P_i & B_i \\ -B_i^T & C_i \end{pmatrix}$ and $b_i = (a_i, c_i)$. $P_i$
+    and $C_i$ have the eigenvalues `linspace(mu, lipschitz, dim)` and $B_i$ `linspace(0, 1, dim)`, each in a
+    Haar-distributed frame of its own; with `heterogeneous=False` all components share the three frames and differ in
+    their offsets alone. With dim = 1 the spectra are their left ends, mu and 0. The game is mu-strongly monotone.
 
     **Arguments**: `components` n >= 1; `dim` of each player, so that x has d = 2 dim; 0 <= `mu` <= `lipschitz`.
 
@@ -53,15 +57,17 @@ def bilinear_game(
     *,
     components: int,
     dim: int,
-    mu: ArrayLike,
-    lipschitz: ArrayLike,
+    mu: float | Float[Array, ""],
+    lipschitz: float | Float[Array, ""],
     heterogeneous: bool = True,
 ) -> AffineGame:
-    r"""A random game $\min_u \max_v \frac1n \sum_i u^T B_i v + a_i^T u - c_i^T v$, with no curvature but its coupling's.
+    r"""A random game of two players with no curvature but their coupling's.
 
-    $B_i$ has the eigenvalues `linspace(mu, lipschitz, dim)` in a Haar-distributed frame of its own, or in one that all
-    share (`heterogeneous=False`); with dim = 1 it is mu. Being symmetric and positive definite, the $B_i$ do not cancel:
-    the mean coupling has singular values >= mu in either case.
+    The game is $\min_u \max_v \frac1n \sum_i u^T B_i v + a_i^T u - c_i^T v$.
+
+    $B_i$ has the eigenvalues `linspace(mu, lipschitz, dim)` in a Haar-distributed frame of its own, or in one that
+    all share (`heterogeneous=False`); with dim = 1 it is mu. Being symmetric and positive definite, the $B_i$ do not
+    cancel: the mean coupling has singular values >= mu in either case.
 
     **Arguments**: `components` n >= 1; `dim` of each player, so that x has d = 2 dim; 0 < `mu` <= `lipschitz`.
 
@@ -89,13 +95,14 @@ def wgan_mean_game(
     *,
     components: int,
     mean: Sequence[float] | Float[Array, " k"] = (3.0, 4.0),
-    variance: ArrayLike = 0.1,
+    variance: float | Float[Array, ""] = 0.1,
 ) -> AffineGame:
     r"""A Wasserstein GAN that learns a mean: $\inf_\theta \sup_w \frac1n \sum_i \langle w, y_i - z_i - \theta\rangle$.
 
-    The data are $y_i \sim N(\text{mean}, \text{variance}\, I)$ and the generator's noise $z_i \sim N(0, \text{variance}\, I)$.
-    With $x = (w, \theta)$ the components are $F_i(x) = (\theta - (y_i - z_i), -w)$: one matrix for all, different offsets.
-    The solution is that of the sample, $w = 0$ and $\theta = \bar y - \bar z$, which is not the population's mean.
+    The data are $y_i \sim N(\text{mean}, \text{variance}\, I)$ and the generator's noise $z_i \sim N(0,
+    \text{variance}\, I)$. With $x = (w, \theta)$ the components are $F_i(x) = (\theta - (y_i - z_i), -w)$: one matrix
+    for all, different offsets. The solution is that of the sample, $w = 0$ and $\theta = \bar y - \bar z$, which is
+    not the population's mean.
 
     **Arguments**: `components` n >= 1; `mean` (k,), so that x has d = 2k; `variance` > 0 of each coordinate.
 
@@ -103,8 +110,8 @@ def wgan_mean_game(
 
     **Raises** `ValueError` for n < 1 or an empty mean.
 
-    **Source**: Emmanouilidis, Vidal, Loizou (2024), arXiv 2403.07148, the GAN experiment, which starts at w = (1.4, 1.4)
-    and theta = (1.7, 1.7).
+    **Source**: Emmanouilidis, Vidal, Loizou (2024), arXiv 2403.07148, the GAN experiment, which starts at w = (1.4,
+    1.4) and theta = (1.7, 1.7).
 
         >>> import jax, theorylab as tl
         >>> game = tl.games.wgan_mean_game(jax.random.key(0), components=100)
@@ -131,10 +138,10 @@ def _symmetric(key, components, eigenvalues, heterogeneous):
     return jnp.broadcast_to(matrices, (components, *matrices.shape[1:]))
 
 
-def _check(components, dim, mu=0.0, lipschitz=1.0):
+def _check(components: int, dim: int, mu: Any = 0.0, lipschitz: Any = 1.0) -> None:
     for name, value in (("components", components), ("dim", dim)):
         if value < 1:
             raise ValueError(f"{name} = {value} must be an integer >= 1")
-    traced = isinstance(mu, jax.core.Tracer) or isinstance(lipschitz, jax.core.Tracer)
+    traced = isinstance(mu, Tracer) or isinstance(lipschitz, Tracer)
     if not traced and not 0 <= mu <= lipschitz < float("inf"):
         raise ValueError(f"mu = {mu} and lipschitz = {lipschitz} must satisfy 0 <= mu <= lipschitz, both finite")

@@ -27,8 +27,8 @@ class Law(NamedTuple):
 def update_maps(game: AffineGame, step_size: float, extrapolation_step: float) -> Maps:
     r"""The updates of extragradient, one for each component, in coordinates where x* = 0.
 
-    $M_i = I - \gamma_1 A_i (I - \gamma_2 A_i)$ and $c_i = -\gamma_1 (I - \gamma_2 A_i) F_i(x^\star)$; descent-ascent has
-    $\gamma_2 = 0$.
+    $M_i = I - \gamma_1 A_i (I - \gamma_2 A_i)$ and $c_i = -\gamma_1 (I - \gamma_2 A_i) F_i(x^\star)$; descent-ascent
+    has $\gamma_2 = 0$.
 
     **Arguments**: `game`, of concrete arrays; `step_size`, `extrapolation_step`.
 
@@ -68,7 +68,7 @@ def uniform_law(maps: Maps) -> Law:
     """
 
     def transport(z):
-        return sum(_sandwich(z, one) for one in maps) / len(maps)
+        return np.asarray(sum(_sandwich(z, one) for one in maps)) / len(maps)
 
     return Law(maps.mean(axis=0), transport)
 
@@ -161,7 +161,7 @@ def products(maps: Maps, orders: np.ndarray) -> Batch:
 
 
 def _subset_average(apply, start, maps):
-    """The mean of `apply(... apply(start, first) ..., last)` over all orders of the maps, level by level of subset size."""
+    """The mean of `apply(... apply(start, first) ..., last)` over all orders, by size of subset."""
     n = len(maps)
     subsets = np.arange(2**n)
     sizes = np.bitwise_count(subsets)

@@ -3,25 +3,23 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
 from .finite_sum import FiniteSum
 
 
-def robust_logistic_game(
-    *, components: int = 57, ridge: ArrayLike = 0.1, penalty: float | Float[ArrayLike, ""] = 1.0
-) -> FiniteSum:
+def robust_logistic_game(*, components: int = 57, ridge: float = 0.1, penalty: float = 1.0) -> FiniteSum:
     r"""Robust logistic regression on scikit-learn's breast-cancer set: min over weights, max over sample weights.
 
     With the N = 569 losses $\ell_j(w) = \log(1 + e^{-y_j \langle w, a_j\rangle})$ (30 standardised features and an
-    intercept, labels $\pm1$) and the sample weights $q_j = 1 + \sqrt N s_j$ the game is
-    $\min_w \max_s \frac1N \sum_j q_j \ell_j(w) - \frac\rho2 |s|^2 + \frac\lambda2 |w|^2$.
-    The adversary pays for $|s|^2 = \frac1N\sum_j (q_j - 1)^2$, the chi-square distance to the uniform weights. Its weights
-    are not constrained, to a sum or to a sign: it may weigh every sample up, and at the solution it does,
-    $q_j = 1 + \ell_j/\rho \ge 1$. Where all q_j >= 0 the symmetric part of F's Jacobian is at least
-    $\min(\lambda, \rho)$, so that F is strongly monotone about the solution; it is smooth everywhere. Component i holds
-    the samples j with j mod n = i, weighted by n/N so that the mean of the components is the whole game (the groups
-    differ by one sample where n does not divide N), and both penalties in full. The ridge holds the intercept too.
+    intercept, labels $\pm1$) and the sample weights $q_j = 1 + \sqrt N s_j$ the game is $\min_w \max_s \frac1N \sum_j
+    q_j \ell_j(w) - \frac\rho2 |s|^2 + \frac\lambda2 |w|^2$. The adversary pays for $|s|^2 = \frac1N\sum_j (q_j -
+    1)^2$, the chi-square distance to the uniform weights. Its weights are not constrained, to a sum or to a sign: it
+    may weigh every sample up, and at the solution it does, $q_j = 1 + \ell_j/\rho \ge 1$. Where all q_j >= 0 the
+    symmetric part of F's Jacobian is at least $\min(\lambda, \rho)$, so that F is strongly monotone about the
+    solution; it is smooth everywhere. Component i holds the samples j with j mod n = i, weighted by n/N so that the
+    mean of the components is the whole game (the groups differ by one sample where n does not divide N), and both
+    penalties in full. The ridge holds the intercept too.
 
     **Arguments**: `components` n, from 1 to 569; `ridge` $\lambda > 0$; `penalty` $\rho > 0$.
 
@@ -79,22 +77,30 @@ def _component(i, x: dict[str, Array], data: dict[str, Array]) -> dict[str, Arra
 def _signed_features() -> Float[np.ndarray, "samples features"]:
     from sklearn.datasets import load_breast_cancer
 
-    bunch = load_breast_cancer()
-    features, labels = np.asarray(bunch["data"], float), 2.0 * np.asarray(bunch["target"]) - 1
+    features, target = map(np.asarray, load_breast_cancer(return_X_y=True))
+    labels = 2.0 * target - 1
     features = (features - features.mean(axis=0)) / features.std(axis=0)
     return labels[:, None] * np.column_stack([features, np.ones(len(labels))])
 
 
 def _solve(signed, ridge, penalty):
-    """Newton's method from zero until it stops getting closer; the reduced objective is strongly convex."""
+    """Newton's method from zero, the step halved until the gradient shrinks, until rounding lets it shrink no more."""
     samples, dim = signed.shape
-    weights, norm = np.zeros(dim), np.inf
-    while True:
+
+    def derivatives(weights):
         margin = signed @ weights
-        loss, slope = np.logaddexp(0.0, -margin), -1 / (1 + np.exp(margin))
+        loss, slope = np.logaddexp(0.0, -margin), -np.exp(-np.logaddexp(0.0, margin))
         gradient = signed.T @ ((1 + loss / penalty) * slope) / samples + ridge * weights
-        if np.linalg.norm(gradient) >= norm:
-            return weights, loss / (penalty * np.sqrt(samples))
-        norm = np.linalg.norm(gradient)
         curvature = slope**2 / penalty - (1 + loss / penalty) * slope * (1 + slope)
-        weights = weights - np.linalg.solve(signed.T * curvature @ signed / samples + ridge * np.eye(dim), gradient)
+        return loss, gradient, signed.T * curvature @ signed / samples + ridge * np.eye(dim)
+
+    weights, share = np.zeros(dim), 1.0
+    loss, gradient, hessian = derivatives(weights)
+    while share > 1e-6:
+        trial = weights - share * np.linalg.solve(hessian, gradient)
+        found = derivatives(trial)
+        if np.linalg.norm(found[1]) < np.linalg.norm(gradient):
+            weights, share, (loss, gradient, hessian) = trial, 1.0, found
+        else:
+            share /= 2
+    return weights, loss / (penalty * np.sqrt(samples))

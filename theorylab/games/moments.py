@@ -2,7 +2,7 @@
 
 import math
 from itertools import permutations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -50,8 +50,8 @@ class Moments(NamedTuple):
 
 
 def stationary_moments(
-    game: AffineGame,
-    method: GradientDescentAscent | Extragradient,
+    game: Any,
+    method: Any,
     *,
     key: PRNGKeyArray | None = None,
     samples: int | None = None,
@@ -70,12 +70,13 @@ def stationary_moments(
       permutation's epoch is stable.
     - `"cyclic"`: one deterministic map for every n; the covariance is 0.
 
-    A method that is not mean-square stable (`ms_contraction >= 1`, for `"once"` a permutation whose epoch is not stable)
-    has `mse` inf and `covariance` nan; the mean is still given while `contraction < 1`, and nan otherwise (for `"once"`
-    with an unstable permutation, always). In a Monte Carlo answer the contractions are estimates too, from `samples`
-    permutations, and so is that verdict.
+    A method that is not mean-square stable (`ms_contraction >= 1`, for `"once"` a permutation whose epoch is not
+    stable) has `mse` inf and `covariance` nan; the mean is still given while `contraction < 1`, and nan otherwise
+    (for `"once"` with an unstable permutation, always). In a Monte Carlo answer the contractions are estimates too,
+    from `samples` permutations, and so is that verdict.
 
-    **Arguments**: `game` of concrete arrays (any dtype; the work is in float64 on the host); `method`; `key` and
+    **Arguments**: `game`, an `AffineGame` of concrete arrays (any dtype; the work is in float64 on the host); `method`,
+    `GradientDescentAscent` or `Extragradient`; `key` and
     `samples` >= 2 (default 64; chains, or permutations for `"once"`) for Monte Carlo, unused where the answer is exact.
 
     **Returns** `Moments`, relative to `game.solution`.
@@ -98,9 +99,9 @@ def stationary_moments(
     count = samples or SAMPLES
     if not exact and key is None:
         raise ValueError(
-            f"key is None, but order={method.order!r} with n = {game.n} and d = {game.d} is beyond exact computation (at most "
-            f"{EXACT_COMPONENTS[method.order]} components and {EXACT_FLOPS:.0e} flops a pass): pass key= for Monte Carlo, or "
-            "take a smaller game"
+            f"key is None, but order={method.order!r} with n = {game.n} and d = {game.d} is beyond exact "
+            f"computation (at most {EXACT_COMPONENTS[method.order]} components and {EXACT_FLOPS:.0e} flops a pass): "
+            "pass key= for Monte Carlo, or take a smaller game"
         )
     if method.order == "independent":
         found = _stationary(laws.uniform_law(maps), updates=game.n)
@@ -119,8 +120,8 @@ def stationary_moments(
 def _steps(game, method):
     if not isinstance(game, AffineGame):
         raise ValueError(
-            f"game is a {type(game).__name__}: stationary moments have a formula for an AffineGame alone; run the method and "
-            "average over late epochs instead"
+            f"game is a {type(game).__name__}: stationary moments have a formula for an AffineGame alone; run the "
+            "method and average over late epochs instead"
         )
     if not isinstance(method, GradientDescentAscent | Extragradient):
         raise ValueError(f"method is a {type(method).__name__}: pass GradientDescentAscent or Extragradient")
@@ -167,13 +168,14 @@ def _stationary(law, updates=1):
     d = len(law.mean) - 1
     drift, offset = law.mean[:-1, :-1], law.mean[:-1, -1]
     contraction = spectral_radius(drift)
-    ms_contraction = _ms_radius(law)
+    second_map = _second_moment_map(law)
+    ms_contraction = _ms_radius(second_map)
     exact = {"contraction": contraction**updates, "ms_contraction": ms_contraction**updates}
     mean = np.linalg.solve(np.eye(d) - drift, offset) if contraction < STABLE else np.full(d, np.nan)
     if max(contraction, ms_contraction) >= STABLE:
         return _moments(mean, np.inf, np.full((d, d), np.nan), **exact)
     forcing = np.block([[np.zeros((d, d)), mean[:, None]], [mean[None], np.ones((1, 1))]])
-    second = _solve(law, law.transport(forcing)[:-1, :-1])
+    second = _solve(second_map, law.transport(forcing)[:-1, :-1])
     return _moments(mean, float(np.trace(second)), second - np.outer(mean, mean), **exact)
 
 
@@ -196,30 +198,35 @@ def _second_moment_map(law):
 
     if size <= DENSE:
         return transport(np.eye(size)).T, upper
-    return sparse.LinearOperator((size, size), matvec=lambda v: transport(np.ravel(v)), dtype=float), upper
+    return _linear_operator(size, transport), upper
 
 
-def _ms_radius(law):
-    operator, (rows, columns) = _second_moment_map(law)
+def _linear_operator(size, apply):
+    # the stubs of scipy know the subclass's constructor alone
+    return sparse.LinearOperator((size, size), matvec=lambda v: apply(np.ravel(v)), dtype=float)  # pyright: ignore
+
+
+def _ms_radius(second_map):
+    operator, (rows, columns) = second_map
     # the leading eigenvector lies in the cone of positive semidefinite matrices, of which the identity is the middle
     return spectral_radius(operator, start=(rows == columns).astype(float))
 
 
-def _solve(law, forcing):
-    operator, upper = _second_moment_map(law)
+def _solve(second_map, forcing):
+    operator, upper = second_map
     packed = forcing[upper]
     if isinstance(operator, np.ndarray):
         packed = np.linalg.solve(np.eye(len(packed)) - operator, packed)
     else:
-        residual = sparse.LinearOperator(operator.shape, lambda v: v - operator @ np.ravel(v), dtype=float)
+        residual = _linear_operator(len(packed), lambda v: v - operator @ v)
         rough, _ = sparse.gmres(residual, packed, rtol=1e-6, restart=100, maxiter=20)
         # v - Tv cannot be known better than to the rounding of v: near-critical maps stop there
         floor = 8 * float(np.finfo(float).eps) * float(np.linalg.norm(rough))
         packed, failed = sparse.gmres(residual, packed, rough, rtol=1e-13, atol=floor, restart=100, maxiter=20)
         if failed:
             raise RuntimeError(
-                "GMRES for the second moment did not converge: the map is too close to critical; take a larger step size "
-                f"or a game of dimension below {math.isqrt(2 * DENSE)}"
+                "GMRES for the second moment did not converge: the map is too close to critical; take a larger step "
+                f"size or a game of dimension below {math.isqrt(2 * DENSE)}"
             )
     second = np.zeros_like(forcing)
     second[upper] = packed
@@ -228,7 +235,7 @@ def _solve(law, forcing):
 
 
 def _over_permutations(maps, law, drawn):
-    """Moments over the permutation that `"once"` draws: every permutation, or a sample of them, and all their rotations.
+    """Moments over the permutation that `"once"` draws: all of them, or a sample and its rotations.
 
     Rotating a permutation moves its fixed point one update on and leaves its spectrum, so one order of a cycle
     is enough.
@@ -240,7 +247,7 @@ def _over_permutations(maps, law, drawn):
         orders = np.column_stack([np.zeros(len(rest), int), np.asarray(rest, int).reshape(len(rest), n - 1)])
     epochs = laws.products(maps, orders)
     law = laws.uniform_law(epochs) if law is None else law
-    radii = {"contraction": spectral_radius(law.mean[:-1, :-1]), "ms_contraction": _ms_radius(law)}
+    radii = {"contraction": spectral_radius(law.mean[:-1, :-1]), "ms_contraction": _ms_radius(_second_moment_map(law))}
     matrices = epochs[:, :-1, :-1]
     if np.abs(np.linalg.eigvals(matrices)).max() >= STABLE:
         return _moments(np.full(d, np.nan), np.inf, np.full((d, d), np.nan), **radii)
@@ -267,7 +274,7 @@ def _errors(squares, means):
 def _by_chains(game, method, maps, key, samples):
     d = game.d
     law = laws.uniform_law(laws.products(maps, _draw(key, samples, game.n)))
-    radii = {"contraction": spectral_radius(law.mean[:-1, :-1]), "ms_contraction": _ms_radius(law)}
+    radii = {"contraction": spectral_radius(law.mean[:-1, :-1]), "ms_contraction": _ms_radius(_second_moment_map(law))}
     rate = max(radii.values())
     if rate >= STABLE:
         mean = np.full(d, np.nan)
@@ -279,6 +286,4 @@ def _by_chains(game, method, maps, key, samples):
     means, seconds = epoch_averages(game, method, key, samples, burn_in, epochs=4 * burn_in)
     mean, second = means.mean(axis=0), seconds.mean(axis=0)
     squares = np.trace(seconds, axis1=1, axis2=2)
-    return _moments(
-        mean, float(squares.mean()), second - np.outer(mean, mean), **radii, **_errors(squares, means)
-    )
+    return _moments(mean, float(squares.mean()), second - np.outer(mean, mean), **radii, **_errors(squares, means))

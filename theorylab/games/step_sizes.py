@@ -1,6 +1,6 @@
 """Step sizes of the theorems, (step_size, extrapolation_step), from a game or from its constants."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,9 +10,10 @@ from .affine import AffineGame
 class Constants(NamedTuple):
     r"""The constants that the theorems ask of a game.
 
-    `n` components; `mu`, the least eigenvalue of the symmetric part of the mean matrix (0 when rounding cannot tell it
-    from 0); `lambda_min`, the least singular value of that matrix; `lipschitz`, the largest; `lipschitz_max` $= \max_i L_i$; `variance_growth` $= \frac2n \sum_i L_i^2$;
-    `variance` $\sigma_\star^2 = \frac1n \sum_i |F_i(x^\star)|^2$.
+    `n` components; `mu`, the least eigenvalue of the symmetric part of the mean matrix (0 when rounding cannot tell
+    it from 0); `lambda_min`, the least singular value of that matrix; `lipschitz`, the largest; `lipschitz_max` $=
+    \max_i L_i$; `variance_growth` $= \frac2n \sum_i L_i^2$; `variance` $\sigma_\star^2 = \frac1n \sum_i
+    |F_i(x^\star)|^2$.
     """
 
     n: int
@@ -24,7 +25,7 @@ class Constants(NamedTuple):
     variance: float
 
 
-def constants(game: AffineGame) -> Constants:
+def constants(game: Any) -> Constants:
     """The constants of an affine game, exactly, in float64 on the host.
 
     **Arguments**: `game`, an `AffineGame` of concrete arrays.
@@ -44,7 +45,8 @@ def constants(game: AffineGame) -> Constants:
     """
     if not isinstance(game, AffineGame):
         raise ValueError(
-            f"game is a {type(game).__name__}, whose constants are not known: pass an AffineGame, or the numbers (n=, mu=, ...)"
+            f"game is a {type(game).__name__}, whose constants are not known: pass an AffineGame, or the numbers "
+            "(n=, mu=, ...)"
         )
     matrices, offsets = np.asarray(game.matrices, float), np.asarray(game.offsets, float)
     mean = matrices.mean(axis=0)
@@ -65,11 +67,13 @@ def constants(game: AffineGame) -> Constants:
 
 
 def strongly_monotone(
-    game: AffineGame | None = None, *, n: int | None = None, mu: float | None = None, lipschitz_max: float | None = None
+    game: Any = None, *, n: int | None = None, mu: float | None = None, lipschitz_max: float | None = None
 ) -> tuple[float, float]:
-    r"""The rule for strongly monotone games: $\gamma_1 = \mu / (10 L_{\max}^2 \sqrt{10 n^2 + 2n + 54})$, $\gamma_2 = 2\gamma_1$.
+    r"""The rule for strongly monotone games.
 
-    **Arguments**: `game`, or the numbers `n` >= 1, `mu` > 0 and `lipschitz_max` > 0.
+    $\gamma_1 = \mu / (10 L_{\max}^2 \sqrt{10 n^2 + 2n + 54})$ and $\gamma_2 = 2\gamma_1$.
+
+    **Arguments**: `game`, an `AffineGame`, or the numbers `n` >= 1, `mu` > 0 and `lipschitz_max` > 0.
 
     **Returns** (step_size, extrapolation_step).
 
@@ -78,19 +82,20 @@ def strongly_monotone(
     **Source**: Emmanouilidis, Vidal, Loizou (2024), arXiv 2403.07148, strongly monotone theorem, as its code has it.
 
         >>> import theorylab as tl
-        >>> tl.games.step_sizes.strongly_monotone(n=1, mu=1.0, lipschitz_max=1.0)
-        (0.012309149097933273, 0.024618298195866547)
+        >>> step_size, extrapolation_step = tl.games.step_sizes.strongly_monotone(n=1, mu=1.0, lipschitz_max=1.0)
+        >>> round(step_size, 6), round(extrapolation_step, 6)
+        (0.012309, 0.024618)
     """
     known = _known(game, n=n, mu=mu, lipschitz_max=lipschitz_max)
-    n, mu, lipschitz_max = known["n"], known["mu"], known["lipschitz_max"]
-    step_size = mu / (10 * lipschitz_max**2 * np.sqrt(10 * n**2 + 2 * n + 54))
+    components, curvature = known["n"], known["mu"]
+    step_size = curvature / (10 * known["lipschitz_max"] ** 2 * np.sqrt(10 * components**2 + 2 * components + 54))
     return float(step_size), float(2 * step_size)
 
 
 def affine(
-    game: AffineGame | None = None,
+    game: Any = None,
     *,
-    version: Literal["main", "figure1"] = "main",
+    version: str = "main",
     n: int | None = None,
     lambda_min: float | None = None,
     mu: float | None = None,
@@ -100,27 +105,28 @@ def affine(
 ) -> tuple[float, float]:
     r"""The rules for affine games, bilinear ones included; $\gamma_2 = 4\gamma_1$ in both versions.
 
-    `"main"`: $\gamma_1 = \lambda_{\min} / (2\sqrt{120}\, n L_{\max}^2)$. `"figure1"`: with $L$ the mean's Lipschitz constant,
-    $A$ the variance growth and
-    $\Omega = \frac{L_{\max}}{n\mu}\big[2\,(p + \tfrac52 (n-1)(2n-1)) L^2 + A\,p\big]$, $p = 24n^2 - 23n + 1$,
-    $\gamma_1 = \min\{\frac{\mu}{4L_{\max}^2}, \frac{1}{3\sqrt{2n(n-1)} L_{\max}},
-    \frac{\sqrt{L_{\max}^4 + n\mu\Omega/4} - L_{\max}^2}{\Omega}\}$ (one component: without the middle entry).
-    The curvature is lambda_min in both: what the second calls mu is zero on a bilinear game. `mu=` is another name for
+    `"main"`: $\gamma_1 = \lambda_{\min} / (2\sqrt{120}\, n L_{\max}^2)$. `"figure1"`: with $L$ the mean's Lipschitz
+    constant, $A$ the variance growth and $\Omega = \frac{L_{\max}}{n\mu}\big[2\,(p + \tfrac52 (n-1)(2n-1)) L^2 +
+    A\,p\big]$, $p = 24n^2 - 23n + 1$, $\gamma_1 = \min\{\frac{\mu}{4L_{\max}^2}, \frac{1}{3\sqrt{2n(n-1)} L_{\max}},
+    \frac{\sqrt{L_{\max}^4 + n\mu\Omega/4} - L_{\max}^2}{\Omega}\}$ (one component: without the middle entry). The
+    curvature is lambda_min in both: what the second calls mu is zero on a bilinear game. `mu=` is another name for
     it, for those who know the strong monotonicity constant.
 
-    **Arguments**: `game`, or the numbers `n` >= 1, `lambda_min` (or `mu`) > 0 and `lipschitz_max` > 0, and for
-    `"figure1"` `lipschitz` > 0 and `variance_growth` > 0 too; `version`.
+    **Arguments**: `game`, an `AffineGame`, or the numbers `n` >= 1, `lambda_min` (or `mu`) > 0 and `lipschitz_max` >
+    0, and for `"figure1"` `lipschitz` > 0 and `variance_growth` > 0 too; `version`.
 
     **Returns** (step_size, extrapolation_step).
 
     **Raises** `ValueError` for an unknown version, for both a game and numbers, for neither, for a number that the
     version does not use, and for one that is not positive.
 
-    **Source**: Emmanouilidis, Vidal, Loizou (2024), arXiv 2403.07148, affine theorem and figure 1, as its code has them.
+    **Source**: Emmanouilidis, Vidal, Loizou (2024), arXiv 2403.07148, affine theorem and figure 1, as its code has
+    them.
 
         >>> import theorylab as tl
-        >>> tl.games.step_sizes.affine(n=10, lambda_min=1.0, lipschitz_max=2.0)
-        (0.0011410887..., 0.0045643546...)
+        >>> step_size, extrapolation_step = tl.games.step_sizes.affine(n=10, lambda_min=1.0, lipschitz_max=2.0)
+        >>> round(step_size, 6), round(extrapolation_step, 6)
+        (0.001141, 0.004564)
     """
     if version not in ("main", "figure1"):
         raise ValueError(f"version = {version!r} is not one of 'main', 'figure1'")
@@ -139,12 +145,10 @@ def affine(
     return float(step_size), float(4 * step_size)
 
 
-def monotone(
-    game: AffineGame | None = None, *, n: int | None = None, lipschitz_max: float | None = None
-) -> tuple[float, float]:
+def monotone(game: Any = None, *, n: int | None = None, lipschitz_max: float | None = None) -> tuple[float, float]:
     r"""The rule for monotone games: $\gamma_1 = 1 / (3\sqrt{2n(n-1)}\, L_{\max})$, $\gamma_2 = 2\gamma_1$.
 
-    **Arguments**: `game`, or the numbers `n` >= 2 and `lipschitz_max` > 0.
+    **Arguments**: `game`, an `AffineGame`, or the numbers `n` >= 2 and `lipschitz_max` > 0.
 
     **Returns** (step_size, extrapolation_step).
 
@@ -153,14 +157,15 @@ def monotone(
     **Source**: Emmanouilidis, Vidal, Loizou (2024), arXiv 2403.07148, monotone theorem, as its code has it.
 
         >>> import theorylab as tl
-        >>> tl.games.step_sizes.monotone(n=9, lipschitz_max=1.0)
-        (0.02777777777777778, 0.05555555555555556)
+        >>> step_size, extrapolation_step = tl.games.step_sizes.monotone(n=9, lipschitz_max=1.0)
+        >>> round(1 / step_size, 9), round(1 / extrapolation_step, 9)
+        (36.0, 18.0)
     """
     known = _known(game, n=n, lipschitz_max=lipschitz_max)
     if known["n"] < 2:
         raise ValueError(
-            f"n = {known['n']}: the monotone rule divides by n - 1 and needs n >= 2 components; with one component there is "
-            "no noise, and any deterministic extragradient step below 1/lipschitz_max does"
+            f"n = {known['n']}: the monotone rule divides by n - 1 and needs n >= 2 components; with one component "
+            "there is no noise, and any deterministic extragradient step below 1/lipschitz_max does"
         )
     step_size = 1 / (3 * np.sqrt(2 * known["n"] * (known["n"] - 1)) * known["lipschitz_max"])
     return float(step_size), float(2 * step_size)
@@ -191,9 +196,46 @@ def _known(game, **numbers) -> dict[str, Any]:
     for name, value in numbers.items():
         if not 0 < value < float("inf"):
             raise ValueError(
-                f"{name} = {value} must be positive and finite: this rule has no step without it (games with lambda_min > 0 "
-                "have `affine`, monotone ones `monotone`)"
+                f"{name} = {value} must be positive and finite: this rule has no step without it (games with "
+                "lambda_min > 0 have `affine`, monotone ones `monotone`)"
             )
     if numbers["n"] != int(numbers["n"]):
         raise ValueError(f"n = {numbers['n']} must be a whole number of components")
     return numbers
+
+
+def decreasing(t: Any, *, ratio: float) -> tuple[Any, Any]:
+    r"""The decreasing rule $\gamma_1 = 1/(t+1)$, $\gamma_2 = \text{ratio} \cdot \gamma_1$.
+
+    **Arguments**: `t` >= 0, the number of the update, () or an array; `ratio`, 2 for strongly monotone games and 4 for
+    bilinear ones.
+
+    **Returns** (step_size, extrapolation_step) at t.
+
+    **Source**: Emmanouilidis, Vidal, Loizou (2024), arXiv 2403.07148, experiments.
+
+        >>> import theorylab as tl
+        >>> tl.games.step_sizes.decreasing(3, ratio=2.0)
+        (0.25, 0.5)
+    """
+    return 1 / (t + 1), ratio / (t + 1)
+
+
+def double(t: Any, *, update: float, extrapolation: float) -> tuple[Any, Any]:
+    r"""The double rule: the look-ahead's step falls more slowly than the update's.
+
+    $\gamma_1 = (t+19)^{-r}$ and $\gamma_2 = (t+19)^{-q}/10$.
+
+    **Arguments**: `t` >= 0, the number of the update, () or an array; `update` r and `extrapolation` q, in the
+    paper's experiments (0.7, 0.7), (0.5, 0) and (0.7, 0.2).
+
+    **Returns** (step_size, extrapolation_step) at t.
+
+    **Source**: Hsieh, Iutzeler, Malick, Mertikopoulos (2020), arXiv 2003.10162, with the exponents of Emmanouilidis,
+    Vidal, Loizou (2024), arXiv 2403.07148.
+
+        >>> import theorylab as tl
+        >>> tl.games.step_sizes.double(6, update=0.5, extrapolation=0.0)
+        (0.2, 0.1)
+    """
+    return (t + 19) ** -update, 0.1 * (t + 19) ** -extrapolation

@@ -11,9 +11,9 @@ from jaxtyping import Array, Float
 def matvec(matrix: Float[Array, "m d"], x: Float[Array, " d"]) -> Float[Array, " m"]:
     """The product $Ax$, which becomes one matrix product when `vmap` gives many `x` and one `matrix`.
 
-    `vmap(A @ x)` leaves the lanes in rows, and XLA's CPU backend then multiplies by a transposed `A`, at 0.75-0.85 of the
-    speed that it has with the lanes in columns. Here the lanes go to columns for the product alone. Differentiable in
-    both arguments, forward and reverse.
+    `vmap(A @ x)` leaves the lanes in rows, and XLA's CPU backend then multiplies by a transposed `A`, at 0.75-0.85 of
+    the speed that it has with the lanes in columns. Here the lanes go to columns for the product alone.
+    Differentiable in both arguments, forward and reverse.
 
     **Arguments**: `matrix` (m, d) and `x` (d,), of one dtype.
 

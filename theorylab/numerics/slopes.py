@@ -10,7 +10,7 @@ RESOLVED = 3.0
 
 
 class Slope(NamedTuple):
-    """A fitted order: `slope`, its `standard_error`, and `resolved`, False when the data do not carry one (both nan)."""
+    """A fitted order: `slope`, its `standard_error`, and `resolved`, False when there is none (both nan)."""
 
     slope: float
     standard_error: float
@@ -20,10 +20,10 @@ class Slope(NamedTuple):
 def loglog_slope(x: Any, y: Any, standard_errors: Any = None) -> Slope:
     r"""The order $p$ in $|y| \approx C x^p$, by least squares on $\log|y| = \log C + p \log x$.
 
-    With standard errors $s_k$ of $y_k$ each point has the weight $(y_k/s_k)^2$, the inverse variance of $\log|y_k|$, and
-    the error bar of $p$ is the propagated one; without them the error bar comes from the scatter about the line (nan
-    for two points). It refuses when some $|y_k| \le 3 s_k$, or when some $y_k$ is zero or not finite: a slope through
-    noise is a number without a meaning.
+    With standard errors $s_k$ of $y_k$ each point has the weight $(y_k/s_k)^2$, the inverse variance of $\log|y_k|$,
+    and the error bar of $p$ is the propagated one; without them the error bar comes from the scatter about the line
+    (nan for two points). It refuses when some $|y_k| \le 3 s_k$, or when some $y_k$ is zero or not finite: a slope
+    through noise is a number without a meaning.
 
     **Arguments**: `x` (k,) positive, at least two of them different; `y` (k,); `standard_errors` (k,) positive, in the
     units of `y`, or None for exact values. k >= 2.
