@@ -1,6 +1,6 @@
 """What this machine can do at most: matrix products and copies, measured where the benchmarks run.
 
-    python benchmarks/ceilings.py
+python benchmarks/ceilings.py
 """
 
 import json

@@ -10,7 +10,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Entry:
-    """One way to do a case's work; the first call may compile. `cost` maps a call's result to seconds where not all of it counts."""
+    """One way to do a case's work; the first call may compile. `cost` maps a call's result to seconds where not all
+    of it counts."""
 
     run: Callable[[], Any]
     cost: Callable[[Any], float] | None = None
@@ -20,7 +21,8 @@ class Entry:
 class Case:
     """The same work by several competitors; the first named is ours.
 
-    `make(quick)` builds the data and returns the entries. `work` counts units a call does (`unit`), `flops` and `bytes` what one
+    `make(quick)` builds the data and returns the entries. `work` counts units a call does (`unit`), `flops` and
+    `bytes` what one
     unit needs at the least, for the floor. `target` maps a peer to the ratio (peer's time over ours) that we promise.
     """
 

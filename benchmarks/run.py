@@ -6,7 +6,8 @@
     python benchmarks/run.py games --json FILE    rows as JSON; tables of the docs are made from such files
     python benchmarks/run.py games --device gpu   on the accelerator, in wall seconds
 
-On CPU everything runs on one pinned core with one thread, in CPU seconds, competitors in turn within one process. A ratio is the
+On CPU everything runs on one pinned core with one thread, in CPU seconds, competitors in turn within one process. A
+ratio is the
 competitor's time over ours, the median over rounds with its least and greatest.
 """
 
@@ -49,7 +50,12 @@ def machine() -> dict[str, str]:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
     device = jax.local_devices()[0]
-    return {"cpu": model, "device": f"{device.platform}: {device.device_kind}", "jax": jax.__version__, "python": platform.python_version()}
+    return {
+        "cpu": model,
+        "device": f"{device.platform}: {device.device_kind}",
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+    }
 
 
 def peak_mib(case: str, competitor: str, quick: bool) -> float | None:
@@ -68,7 +74,9 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--only", help="the cases whose name contains this")
-    parser.add_argument("--memory", action="store_true", help="also the peak memory of each competitor, each in a process of its own")
+    parser.add_argument(
+        "--memory", action="store_true", help="also the peak memory of each competitor, each in a process of its own"
+    )
     parser.add_argument("--alone", nargs=2, metavar=("CASE", "COMPETITOR"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if set(asked.rooms) - set(rooms):
@@ -89,14 +97,22 @@ def main() -> int:
     import jax
 
     if asked.device != "cpu" and jax.default_backend() != asked.device:
-        parser.error(f"--device {asked.device}: jax sees only {jax.default_backend()}; install jax for it, or use --device cpu")
+        parser.error(
+            f"--device {asked.device}: jax sees only {jax.default_backend()}; install jax for it, or use --device cpu"
+        )
     top = ceilings.cpu() if asked.device == "cpu" else ceilings.device()
-    about = {**machine(), "ceilings": top, "clock": "CPU seconds, one pinned core" if asked.device == "cpu" else "wall seconds"}
+    about = {
+        **machine(),
+        "ceilings": top,
+        "clock": "CPU seconds, one pinned core" if asked.device == "cpu" else "wall seconds",
+    }
     rows = []
     for case in cases(asked.rooms):
         if asked.only and asked.only not in case.name:
             continue
-        found = measure(case, quick=asked.quick, rounds=asked.rounds, clock=CPU if asked.device == "cpu" else WALL, ceilings=top)
+        found = measure(
+            case, quick=asked.quick, rounds=asked.rounds, clock=CPU if asked.device == "cpu" else WALL, ceilings=top
+        )
         for row in found:
             row["precision"] = "highest"
             row["device"] = about["device"]
@@ -116,8 +132,10 @@ def show(case, rows: list[dict]) -> None:
         memory = f"{row['peak_mib']:8.0f} MiB" if row.get("peak_mib") else ""
         target = f"(target {row['target']:g})" if row["target"] else ""
         print(
-            f"  {row['competitor']:34s} first {row['first_call_s']:8.3f} s  steady {row['steady_s']:8.3f} s  {row['rate_per_s']:11.4g} {case.unit}/s"
-            f"  ratio {row['ratio']:6.3f} [{row['ratio_low']:.3f}, {row['ratio_high']:.3f}] {target:13s}{share}{memory}",
+            f"  {row['competitor']:34s} first {row['first_call_s']:8.3f} s  steady {row['steady_s']:8.3f} s"
+            f"  {row['rate_per_s']:11.4g} {case.unit}/s"
+            f"  ratio {row['ratio']:6.3f} [{row['ratio_low']:.3f}, {row['ratio_high']:.3f}] {target:13s}"
+            f"{share}{memory}",
             flush=True,
         )
 

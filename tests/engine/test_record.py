@@ -25,7 +25,9 @@ def test_times(schedule, expected):
     assert schedule.times(10).tolist() == expected
 
 
-@pytest.mark.parametrize("bad", [lambda: tl.every(0), lambda: tl.at([]), lambda: tl.at([3, 2]), lambda: tl.geometric(1)])
+@pytest.mark.parametrize(
+    "bad", [lambda: tl.every(0), lambda: tl.at([]), lambda: tl.at([3, 2]), lambda: tl.geometric(1)]
+)
 def test_bad_schedules_are_refused(bad):
     with pytest.raises(ValueError):
         bad()
@@ -43,7 +45,9 @@ def test_rows_are_the_closed_form(linear):
     for row, t in zip(trace.x, trace.step, strict=True):
         np.testing.assert_allclose(row, fixed + (1 - 0.1 * a) ** t * (1 - fixed), rtol=1e-13)
     assert trace.steps["e"].tolist() == [1, 7]
-    np.testing.assert_allclose(trace.e, [np.linalg.norm(a * (1 - 0.1 * a) ** t * (1 - fixed)) for t in (1, 7)], rtol=1e-13)
+    np.testing.assert_allclose(
+        trace.e, [np.linalg.norm(a * (1 - 0.1 * a) ** t * (1 - fixed)) for t in (1, 7)], rtol=1e-13
+    )
 
 
 def test_reductions_are_those_of_the_rows(linear):
@@ -51,7 +55,13 @@ def test_reductions_are_those_of_the_rows(linear):
         return state.x
 
     record = tl.Record(
-        tl.every(3), x=x, mean=tl.Mean(x, after=10), last=tl.Last(x), top=tl.Max(x), both=tl.Welford(x), never=tl.Mean(x, after=99)
+        tl.every(3),
+        x=x,
+        mean=tl.Mean(x, after=10),
+        last=tl.Last(x),
+        top=tl.Max(x),
+        both=tl.Welford(x),
+        never=tl.Mean(x, after=99),
     )
     trace = tl.solve(Relax(0.1, 0.3), linear, key=KEY, steps=50, record=record, chunk=7).trace
     rows, late = np.asarray(trace.x), trace.step >= 10
@@ -71,7 +81,9 @@ def test_reductions_end_with_their_lane(linear):
         return Relax(rate), linear
 
     record = tl.Record(tl.every(1), x=lambda problem, state: state.x, mean=tl.Mean(lambda problem, state: state.x))
-    ds = tl.sweep(build, over={"rate": [0.02, 0.4]}, key=KEY, steps=60, record=record, until=tl.below(norm, 1e-3, every=1))
+    ds = tl.sweep(
+        build, over={"rate": [0.02, 0.4]}, key=KEY, steps=60, record=record, until=tl.below(norm, 1e-3, every=1)
+    )
     assert ds.status.values[:, 0].tolist() == [2, 1]
     np.testing.assert_allclose(ds["mean"], ds.x.mean("step", skipna=True), rtol=1e-12)
 
@@ -82,7 +94,13 @@ def test_names_are_checked(linear):
     with pytest.raises(TypeError, match="every"):
         tl.Record(10, e=norm)
     with pytest.raises(ValueError, match="twice"):
-        tl.solve(Relax(0.1), linear, key=KEY, steps=2, record=[tl.Record(tl.every(1), e=norm), tl.Record(tl.every(2), e=norm)])
+        tl.solve(
+            Relax(0.1),
+            linear,
+            key=KEY,
+            steps=2,
+            record=[tl.Record(tl.every(1), e=norm), tl.Record(tl.every(2), e=norm)],
+        )
 
 
 def test_memory_is_that_of_the_record_not_of_the_steps(linear):
@@ -109,5 +127,7 @@ def test_integer_rows_keep_their_values():
         def step(self, problem, state, key):
             return tl.engine.State(state.x + 1)
 
-    trace = tl.solve(Count(), None, key=KEY, steps=4, record=tl.Record(tl.every(2), n=lambda problem, state: state.x)).trace
+    trace = tl.solve(
+        Count(), None, key=KEY, steps=4, record=tl.Record(tl.every(2), n=lambda problem, state: state.x)
+    ).trace
     assert trace.n.tolist() == [0, 2, 4] and trace.n.dtype == jnp.int32

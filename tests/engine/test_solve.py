@@ -1,4 +1,5 @@
-"""One run: the same for any chunking, fused or not, continued or not; stops and failures at the step where they happen."""
+"""One run: the same for any chunking, fused or not, continued or not; stops and failures at the step where they
+happen."""
 
 import math
 
@@ -17,7 +18,9 @@ RECORD = tl.Record(tl.every(4), x=lambda problem, state: state.x, mean=tl.Mean(l
 
 
 def arrays(solution):
-    return [np.asarray(x) for x in jax.tree.leaves((solution.value, solution.code, solution.steps, solution.trace.values))]
+    return [
+        np.asarray(x) for x in jax.tree.leaves((solution.value, solution.code, solution.steps, solution.trace.values))
+    ]
 
 
 def same(a, b):
@@ -141,7 +144,10 @@ class TestStops:
         assert tl.solve(Relax(0.1), bad, key=KEY, steps=3).status == tl.Status.nonfinite
 
     def test_the_last_step_is_tested_whatever_the_stride(self, linear):
-        assert tl.solve(Relax(0.1), linear, key=KEY, steps=99, until=tl.below(norm, 1e-3, every=1000)).status == tl.Status.converged
+        assert (
+            tl.solve(Relax(0.1), linear, key=KEY, steps=99, until=tl.below(norm, 1e-3, every=1000)).status
+            == tl.Status.converged
+        )
 
     def test_bad_rules(self, linear):
         with pytest.raises(ValueError, match="every"):
@@ -172,7 +178,9 @@ class TestPrograms:
         inner = jax.jit(lambda x: big @ x)
         looped = trace(lambda x: jax.lax.fori_loop(0, 3, lambda i, x: inner(x), x), jnp.ones(100))
         assert [c.shape for c in looped.captured] == [(100, 100)]
-        np.testing.assert_allclose(looped(looped.captured, [jnp.ones(100)])[0], big @ (big @ (big @ jnp.ones(100))), rtol=1e-14)
+        np.testing.assert_allclose(
+            looped(looped.captured, [jnp.ones(100)])[0], big @ (big @ (big @ jnp.ones(100))), rtol=1e-14
+        )
 
     def test_a_drifting_state_is_named_before_anything_compiles(self, linear, compilations):
         class Drift(Relax):
@@ -201,7 +209,10 @@ class TestPrograms:
             tl.solve(Relax(0.1), Bare(), key=KEY, steps=3)
 
     def test_keys(self, linear):
-        assert np.array_equal(tl.solve(Relax(0.1, 1.0), linear, key=0, steps=3).value, tl.solve(Relax(0.1, 1.0), linear, key=KEY, steps=3).value)
+        assert np.array_equal(
+            tl.solve(Relax(0.1, 1.0), linear, key=0, steps=3).value,
+            tl.solve(Relax(0.1, 1.0), linear, key=KEY, steps=3).value,
+        )
         with pytest.raises(TypeError, match="key must be one random key"):
             tl.solve(Relax(0.1), linear, key=jax.random.split(KEY), steps=3)
 
@@ -209,7 +220,9 @@ class TestPrograms:
 def test_log_sees_every_row_once_and_in_order(linear):
     seen = []
     record = [tl.Record(tl.every(4), e=norm), tl.Record(tl.at([6, 8]), x=lambda problem, state: state.x)]
-    solution = tl.solve(Relax(0.1), linear, key=KEY, steps=20, record=record, chunk=5, log=lambda t, row: seen.append((t, row)))
+    solution = tl.solve(
+        Relax(0.1), linear, key=KEY, steps=20, record=record, chunk=5, log=lambda t, row: seen.append((t, row))
+    )
     assert [t for t, _ in seen] == [0, 4, 6, 8, 12, 16, 20]
     assert sorted(seen[3][1]) == ["e", "x"]
     np.testing.assert_array_equal([row["e"] for _, row in seen if "e" in row], solution.trace.e)
@@ -223,7 +236,12 @@ def test_progress_goes_to_stderr_alone(linear, capsys):
 
 def test_provenance_says_where_it_comes_from(linear):
     origin = tl.solve(Relax(0.1), linear, key=KEY, steps=2).provenance
-    assert origin["method"] == "Relax" and origin["x64"] and origin["key"]["data"] == [0, 0] and "jax" in origin["versions"]
+    assert (
+        origin["method"] == "Relax"
+        and origin["x64"]
+        and origin["key"]["data"] == [0, 0]
+        and "jax" in origin["versions"]
+    )
 
 
 @pytest.mark.usefixtures("standard_promotion")
@@ -245,7 +263,9 @@ class TestGradient:
         np.testing.assert_allclose(found, x, rtol=50 * float(jnp.finfo(dtype).eps))  # twenty steps of rounding
 
     def test_line_searches_get_what_they_ask_for(self):
-        found = tl.minimise(lambda x: jnp.sum((x - 1.0) ** 2 * jnp.arange(1.0, 4.0)), jnp.zeros(3), optax.lbfgs(), steps=20)
+        found = tl.minimise(
+            lambda x: jnp.sum((x - 1.0) ** 2 * jnp.arange(1.0, 4.0)), jnp.zeros(3), optax.lbfgs(), steps=20
+        )
         np.testing.assert_allclose(found.value, 1.0, rtol=1e-9)
 
     def test_aux_and_args_and_keys(self):

@@ -61,7 +61,10 @@ def test_both_ways_to_lay_out_the_levels_agree(reference, lanes):
 
 def test_draws_depend_neither_on_order_nor_on_the_subset(reference):
     turned = run(over={"scale": [2.0, 1.0], "rate": [0.2, 0.05]}, seeds=[2, 0])
-    rounding(turned, reference.sel(scale=turned.scale, rate=turned.rate, seed=turned.seed).transpose(*turned.e.dims, "value_0"))
+    rounding(
+        turned,
+        reference.sel(scale=turned.scale, rate=turned.rate, seed=turned.seed).transpose(*turned.e.dims, "value_0"),
+    )
 
 
 def test_blocks_hold_the_same_lanes(reference):
@@ -103,12 +106,22 @@ def test_devices_have_nothing_to_say_to_each_other():
 
 def test_dependence_is_exact_per_leaf():
     def system(v):
-        return {"a": v["p"] * 2, "b": jnp.ones(2), "c": v["p"] + v["q"], "d": jax.random.normal(v["k"], ()), "code": "text"}
+        return {
+            "a": v["p"] * 2,
+            "b": jnp.ones(2),
+            "c": v["p"] + v["q"],
+            "d": jax.random.normal(v["k"], ()),
+            "code": "text",
+        }
 
     axes = {"p": jnp.ones(2), "q": jnp.ones(3), "k": jax.random.split(KEY, 2)}
     assert dependence(system, axes) == [{"p"}, set(), {"p", "q"}, {"k"}]
     # through a loop, whose carry is batched only where it must be
-    found = batched(lambda x: jax.lax.fori_loop(0, 3, lambda i, c: (c[0] * x, c[1] + 1.0), (jnp.ones(()), jnp.ones(()))), 0, jnp.ones(4))
+    found = batched(
+        lambda x: jax.lax.fori_loop(0, 3, lambda i, c: (c[0] * x, c[1] + 1.0), (jnp.ones(()), jnp.ones(()))),
+        0,
+        jnp.ones(4),
+    )
     assert found == [True, False]
 
 
@@ -132,7 +145,9 @@ def test_coupling():
         return Relax(rate, 1.0), Linear(jnp.ones(1), jnp.zeros(1)), jnp.zeros(1)
 
     shared = tl.sweep(noisy, over={"rate": [0.1, 0.1]}, seeds=2, key=KEY, steps=1).value.values[..., 0]
-    own = tl.sweep(noisy, over={"rate": [0.1, 0.1]}, seeds=2, key=KEY, steps=1, coupling="independent").value.values[..., 0]
+    own = tl.sweep(noisy, over={"rate": [0.1, 0.1]}, seeds=2, key=KEY, steps=1, coupling="independent").value.values[
+        ..., 0
+    ]
     assert (shared[0] == shared[1]).all() and shared[0, 0] != shared[0, 1]
     assert len(np.unique(own)) == 4
 
@@ -146,21 +161,27 @@ def test_static_axes_choose_code_and_run_one_after_the_other():
             return jnp.sum(x**2)
 
     with jax.numpy_dtype_promotion("standard"):
-        ds = tl.sweep(made, over={"rate": [0.1, 0.2], "optimiser": ["sgd", "adam"], "flag": [False, True]}, key=KEY, steps=1)
+        ds = tl.sweep(
+            made, over={"rate": [0.1, 0.2], "optimiser": ["sgd", "adam"], "flag": [False, True]}, key=KEY, steps=1
+        )
     assert ds.value.dims == ("rate", "optimiser", "flag", "seed", "value_0")
     np.testing.assert_allclose(ds.value.sel(optimiser="sgd", flag=False)[:, 0, 0], [0.8, 0.6])
     assert (ds.status.sel(flag=True) == 6).all()  # a negative rate is an invalid lane, and sinks nobody
 
 
 def test_failures_stay_in_their_lane():
-    ds = tl.sweep(build, over={"rate": [0.1, 50.0, -1.0, np.nan], "scale": [1.0]}, seeds=2, key=KEY, steps=24, record=RECORD)
+    ds = tl.sweep(
+        build, over={"rate": [0.1, 50.0, -1.0, np.nan], "scale": [1.0]}, seeds=2, key=KEY, steps=24, record=RECORD
+    )
     names = ds.status.attrs["flag_meanings"].split()
     assert [names[code] for code in ds.status.values[:, 0, 0]] == ["max_steps", "diverged", "invalid", "invalid"]
     lane = tl.sweep(build, over={"rate": [0.1], "scale": [1.0]}, seeds=2, key=KEY, steps=24, record=RECORD)
     rounding(ds.sel(rate=[0.1]), lane)
     assert np.isnan(ds.e.sel(rate=50.0)[..., -1]).all() and np.isfinite(ds.e.sel(rate=50.0)[..., :2]).all()
     with pytest.raises(RuntimeError, match=r"6 of 8 lanes failed; the first, .*50.0.* diverged at step"):
-        tl.sweep(build, over={"rate": [0.1, 50.0, -1.0, np.nan], "scale": [1.0]}, seeds=2, key=KEY, steps=24, throw=True)
+        tl.sweep(
+            build, over={"rate": [0.1, 50.0, -1.0, np.nan], "scale": [1.0]}, seeds=2, key=KEY, steps=24, throw=True
+        )
 
 
 class TestCompaction:
@@ -171,7 +192,9 @@ class TestCompaction:
             return Relax(rate), Linear(jnp.asarray([1.0, 2.0, 4.0]), jnp.ones(3))
 
         rule = tl.below(norm, 1e-6, every=4)
-        return tl.sweep(made, over={"rate": self.rates}, seeds=2, key=KEY, steps=4000, until=rule, record=RECORD, **keywords)
+        return tl.sweep(
+            made, over={"rate": self.rates}, seeds=2, key=KEY, steps=4000, until=rule, record=RECORD, **keywords
+        )
 
     @pytest.mark.parametrize("lanes", ["auto", "vmap"])
     def test_dropping_lanes_changes_rounding_alone(self, lanes):
@@ -203,8 +226,13 @@ def test_float32_stays_float32():
 
     with pytest.raises(TypeError, match=r"float32\[2\] to float64\[2\]"), jax.numpy_dtype_promotion("standard"):
         tl.sweep(made, over={"rate": [0.1]}, key=KEY, steps=2)
+
     def single(key, *, rate):
-        return Relax(rate, jnp.float32(0.1)), Linear(jnp.ones(2, "float32"), jnp.ones(2, "float32")), jnp.zeros(2, "float32")
+        return (
+            Relax(rate, jnp.float32(0.1)),
+            Linear(jnp.ones(2, "float32"), jnp.ones(2, "float32")),
+            jnp.zeros(2, "float32"),
+        )
 
     assert tl.sweep(single, over={"rate": np.asarray([0.1], "float32")}, key=KEY, steps=2).value.dtype == np.float32
 
@@ -214,7 +242,7 @@ class TestBadInput:
         def branching(key, *, rate):
             return Relax(0.1 if rate > 0.5 else 0.2), Linear(jnp.ones(1), jnp.ones(1))
 
-        with pytest.raises(TypeError, match="axis 'rate'.*branches on it"):
+        with pytest.raises(TypeError, match=r"axis 'rate'.*branches on it"):
             tl.sweep(branching, over={"rate": [0.1]}, key=KEY, steps=2)
 
         def counting(key, *, n):

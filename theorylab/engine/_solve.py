@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Int, Int8, PyTree
 
 from . import status as codes
@@ -26,7 +27,8 @@ from .until import as_stops
 
 
 class Trace(eqx.Module):
-    """What a run recorded. `trace["error"]` or `trace.error` is a quantity, rows first; `trace.steps["error"]` its step counts.
+    """What a run recorded. `trace["error"]` or `trace.error` is a quantity, rows first; `trace.steps["error"]` its
+    step counts.
 
     `trace.step` are the step counts of the first record. A reduction has no rows, and no step counts.
     """
@@ -64,7 +66,8 @@ class Trace(eqx.Module):
 class Solution(eqx.Module):
     """How a run ended.
 
-    `value` is the method's readout when it stopped, `status` says why, `steps` how many steps were taken in all, `trace`
+    `value` is the method's readout when it stopped, `status` says why, `steps` how many steps were taken in all,
+    `trace`
     holds the records, `state` the method's state (for a warm restart), `stats` the cost, `provenance` the origin.
     """
 
@@ -81,7 +84,7 @@ class Solution(eqx.Module):
         return from_code(self.code)
 
     def __repr__(self) -> str:
-        if isinstance(self.code, jax.core.Tracer):
+        if isinstance(self.code, Tracer):
             return f"Solution({self.value})"
         name = codes.NAMES[int(self.code)]
         return f"Solution(status={name}, steps={int(self.steps)}, value={eqx.tree_pformat(self.value)})"
@@ -107,8 +110,10 @@ def solve(
 ) -> Solution:
     """Run a method on a problem for at most `steps` steps.
 
-    The state follows $s_{t+1} = \\mathrm{step}(s_t, k_t)$ with $k_t = \\mathrm{fold\\_in}(\\mathrm{stream}(k,\\text{step}), t)$:
-    the draws depend on the key and the step alone. Called with concrete arrays, the run goes in chunks of one compiled program, with
+    The state follows $s_{t+1} = \\mathrm{step}(s_t, k_t)$ with $k_t =
+    \\mathrm{fold\\_in}(\\mathrm{stream}(k,\\text{step}), t)$:
+    the draws depend on the key and the step alone. Called with concrete arrays, the run goes in chunks of one
+    compiled program, with
     the host in between; under `jit`, `vmap` or `grad` it is one fused loop (a `scan`, which can be differentiated in
     reverse; with `until` a `while_loop`, which cannot).
 
@@ -118,7 +123,8 @@ def solve(
     - `key`: a random key (or an integer seed); `steps`: the most steps to take, at least 1.
     - `record`: a `Record` or several; `until`: a rule such as `below(fn, tol)`, rules joined by `|`, or a function of
       (problem, state) that says when to stop.
-    - `state`: a state to start from (`solution.state`: a warm restart, counting from 0), or a whole `Solution`, to go on
+    - `state`: a state to start from (`solution.state`: a warm restart, counting from 0), or a whole `Solution`, to
+      go on
       where it stopped with the draws that one long run would have seen.
     - `store`: a folder in which the run saves itself; the same call again resumes or reloads it.
     - `progress`: a bar on stderr; `log`: called as `log(step, {name: value})` for every row recorded.
@@ -128,7 +134,8 @@ def solve(
 
     **Returns** a `Solution`.
 
-    **Raises** `ValueError` for `steps < 1` and for arguments that do not go together, `TypeError` when `step` does not keep
+    **Raises** `ValueError` for `steps < 1` and for arguments that do not go together, `TypeError` when `step` does
+    not keep
     the structure and dtypes of its state (naming the leaf).
 
     **Source**: derived here; chunked, fused and resumed runs are tested to be equal.
@@ -139,7 +146,8 @@ def solve(
         >>> class Bowl:
         ...     def loss(self, x, key):
         ...         return jnp.sum(x**2)
-        >>> solution = tl.solve(tl.Gradient(optax.sgd, learning_rate=0.25), Bowl(), jnp.ones(2), key=jax.random.key(0), steps=3)
+        >>> method = tl.Gradient(optax.sgd, learning_rate=0.25)
+        >>> solution = tl.solve(method, Bowl(), jnp.ones(2), key=jax.random.key(0), steps=3)
         >>> solution.value.tolist(), int(solution.steps)
         ([0.125, 0.125], 3)
     """
@@ -158,7 +166,7 @@ def solve(
     checked(task, system, key)
     if adjoint not in (None, "scan"):
         raise ValueError(f"adjoint must be None or 'scan', got {adjoint!r}")
-    if adjoint == "scan" or any(isinstance(x, jax.core.Tracer) for x in [*system, key]):
+    if adjoint == "scan" or any(isinstance(x, Tracer) for x in [*system, key]):
         host = {"store": store, "log": log, "progress": progress or None, "throw": throw or None}
         for name, given in host.items():
             if given is not None:
@@ -175,21 +183,22 @@ def solve(
     if store is not None:
         from .store import SolveStore
 
-        saved = SolveStore(store, task, system, key, records, steps, t0, origin)
-    if saved is not None and saved.finished is not None:
-        saved.restore(block, saved.finished)
-    else:
+        saved = SolveStore(store, task, system, key, records, times, (t0, steps), origin)
+    try:
         if saved is not None:
             saved.resume(block)
-        with Progress(progress, f"{type(method).__name__}", t0 + steps) as bar:
-            hooks = [lambda b: bar.at(b.t)]
+        with Progress(progress, type(method).__name__, t0 + steps) as bar:
+            hooks: list[Callable[[Block], None]] = [lambda b: bar.at(b.t)]
             if log is not None:
                 hooks.append(_logger(log, records, times, block.t))
             if saved is not None:
                 hooks.append(saved.checkpoint)
             drive(block, t0 + steps, stats, chunk=chunk, after=hooks)
-        if saved is not None:
+        if saved is not None and not saved.finished:
             saved.finish(block)
+    finally:
+        if saved is not None:
+            saved.close()
     solution = _solution(block.carry, records, times, stats.as_dict(), origin)
     if throw:
         _throw(solution)
@@ -216,9 +225,11 @@ def minimise(
     - `fn`: `fn(x, *args)`, a scalar; with a `key` given, `fn(x, *args, key=...)` receives a fresh one each step; with
       `has_aux` it returns `(loss, aux)`, and `solution.state.aux` is the last `aux`.
     - `x0`: where to start; `optimiser`: an Optax transformation such as `optax.adam(1e-2)`, or a `tl.Gradient`.
-    - `keywords`: those of `solve`. Without `record`, the loss is recorded about a hundred times as `solution.trace.loss`.
+    - `keywords`: those of `solve`. Without `record`, the loss is recorded about a hundred times as
+      `solution.trace.loss`.
 
-    **Returns** a `Solution`; `solution.value` is the minimiser found, `solution.state.loss` the loss at the last gradient.
+    **Returns** a `Solution`; `solution.value` is the minimiser found, `solution.state.loss` the loss at the last
+    gradient.
 
     **Source**: derived here.
 
@@ -261,7 +272,7 @@ def _fused(task, system, key, t0, steps, times, records, method, may_stop) -> So
 
 def _solution(carry: Carry, records, times, stats: dict, origin: dict) -> Solution:
     lane, values, steps = carry.lane, {}, {}
-    traced = isinstance(lane.steps, jax.core.Tracer)
+    traced = isinstance(lane.steps, Tracer)
     for r, record in enumerate(records):
         reached = len(times[r]) if traced else int((times[r] <= int(lane.steps)).sum())
         for name in record.series:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -56,29 +57,37 @@ def sweep(
 ) -> "xarray.Dataset":
     """Run what `build` makes of every combination of settings and seeds.
 
-    Axes that touch the method alone become the inner level, whose matrix-vector products run as one matrix product; axes
-    that an array of the problem depends on, and the seed, become the outer level. Which is which is found exactly, by running `build` once
+    Axes that touch the method alone become the inner level, whose matrix-vector products run as one matrix product;
+    axes
+    that an array of the problem depends on, and the seed, become the outer level. Which is which is found exactly,
+    by running `build` once
     under `vmap`; arrays that no axis touches are shared by all lanes.
 
     **Arguments**
 
-    - `build`: `build(key, *, axis, ...) -> (method, problem)` or `(method, problem, x0)`; its keyword names are the axes. Arrays
+    - `build`: `build(key, *, axis, ...) -> (method, problem)` or `(method, problem, x0)`; its keyword names are the
+      axes. Arrays
       that it closes over are shared. Functions that it returns must not close over an axis' value: pass arrays.
-    - `over`: the values of each axis. Numbers run side by side; strings, booleans and arrays of objects are *static*: their values
+    - `over`: the values of each axis. Numbers run side by side; strings, booleans and arrays of objects are
+      *static*: their values
       may choose code, and run one after the other.
-    - `seeds`: how many, or which. Seed `s` has the key `tl.keys.seed_key(key, s)`: `solve` under that key (and `build` under
+    - `seeds`: how many, or which. Seed `s` has the key `tl.keys.seed_key(key, s)`: `solve` under that key (and
+      `build` under
       `tl.keys.build_key` of it) repeats its lanes, up to the last bits.
     - `key`, `steps`, `record`, `until`, `chunk`, `progress`: as in `solve`.
     - `lanes`: `"auto"` loops over the outer level on CPU and maps it on accelerators, and runs the inner one as the
       method says; `"vmap"` and `"map"` force both.
-    - `compact`: drop lanes that have stopped, `"auto"` when it pays (with a store: at sixteenths of the run, `"steps"`), or `"never"`.
-    - `coupling`: lanes of one seed share its draws (`"seed"`, common random numbers), or draw their own (`"independent"`).
+    - `compact`: drop lanes that have stopped, `"auto"` when it pays (with a store: at sixteenths of the run,
+      `"steps"`), or `"never"`.
+    - `coupling`: lanes of one seed share its draws (`"seed"`, common random numbers), or draw their own
+      (`"independent"`).
     - `memory_limit`: bytes on one device; lanes beyond it run block by block. The free memory when None.
     - `mesh`: the devices to deal the lanes to; all local ones when None.
     - `store`: a folder; the same call again resumes or reloads it, and `tl.load` reads it at any time.
     - `throw`: raise `RuntimeError` when a lane fails, instead of giving it its status.
 
-    **Returns** an `xarray.Dataset` with dimensions (axes, seed, step): `value`, `status` (codes, named in its attributes), `steps`,
+    **Returns** an `xarray.Dataset` with dimensions (axes, seed, step): `value`, `status` (codes, named in its
+    attributes), `steps`,
     what was recorded (NaN after a lane's end), `completed`; `attrs["provenance"]` as JSON.
 
     **Raises** `TypeError` when `build` branches on a lane's value (naming the axis) or its names are not the axes;
@@ -132,19 +141,11 @@ def sweep(
                 when=(times, steps),
             )
         )
-    labels = {
-        n: [_label(x) for x in np.asarray(v).tolist()] if n in fixed else np.asarray(v).tolist()
-        for n, v in axes.items()
-    }
+    labels = {n: [_label(x) for x in v] if n in fixed else np.asarray(v).tolist() for n, v in axes.items()}
     stored = _stored_parts(store)
     parts = [
-        Part(
-            {n: _label(v) for n, v in plan.static.items()},
-            plan.outer,
-            plan.inner,
-            plan.blocks(memory_limit) if stored is None else s,
-        )
-        for plan, s in zip(plans, stored or [None] * len(plans), strict=True)
+        Part({n: _label(v) for n, v in plan.static.items()}, plan.outer, plan.inner, blocks)
+        for plan, blocks in zip(plans, stored or [plan.blocks(memory_limit) for plan in plans], strict=True)
     ]
     grid = Grid(labels, parts)
     layout = plans[0].layout(records)
@@ -185,9 +186,9 @@ def sweep(
                 arrays = folder.shard(start, stop) if folder is not None else None
                 if arrays is None:
                     plan = plans[parts.index(part)]
-                    hooks = [lambda b, n=n: bar.at(n * steps + b.t, f"{int((b.codes() == codes.RUNNING).sum())} lanes")]
+                    hooks = [_shower(bar, n * steps)]
                     if folder is not None:
-                        hooks.append(lambda b, start=start: folder.checkpoint(b, start))
+                        hooks.append(partial(folder.checkpoint, start=start))
                     arrays = plan.run(block, part.width, records, stats, chunk, keep, hooks, resume=folder, start=start)
                     if folder is not None:
                         folder.add(start, stop, arrays)
@@ -209,7 +210,8 @@ def sweep(
 
 
 def _axes(build: Callable, over: Mapping[str, Any], seeds: int | Sequence[int]) -> dict[str, Any]:
-    """The axes in the order of the result: arrays for those that run side by side, lists for static ones; the seed last."""
+    """The axes in the order of the result: arrays for those that run side by side, lists for static ones; the seed
+    last."""
     names = [p for p in inspect.signature(build).parameters.values()][1:]
     wanted = {p.name for p in names if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
     needed = {p.name for p in names if p.name in wanted and p.default is p.empty}
@@ -229,7 +231,7 @@ def _axes(build: Callable, over: Mapping[str, Any], seeds: int | Sequence[int]) 
         if np.ndim(plain) == 0 or len(plain) == 0:
             raise ValueError(f"over: the axis {name!r} needs at least one value, in a list or an array, got {values!r}")
         static = plain.dtype.kind in "OUSb" if isinstance(plain, np.ndarray) else plain.dtype == bool
-        axes[name] = list(values) if static else jnp.asarray(values)
+        axes[name] = plain.tolist() if static else jnp.asarray(values)
     ids = np.arange(seeds) if isinstance(seeds, int | np.integer) else np.asarray(seeds)
     if (
         ids.ndim != 1
@@ -388,7 +390,8 @@ class _Plan:
         resume: Any,
         start: int,
     ) -> dict[str, np.ndarray]:
-        """Make the lanes of a block (padded to the width that all blocks share), run them, and return their variables."""
+        """Make the lanes of a block (padded to the width that all blocks share), run them, and return their
+        variables."""
         o0, o1, i0, i1 = block
         times, steps = self.when
         spread = split(self.mesh, *width)
@@ -433,6 +436,10 @@ def _free_memory() -> int | None:
         return int(0.8 * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     except (ValueError, OSError):
         return None
+
+
+def _shower(bar: Progress, before: int) -> Callable[[Block], None]:
+    return lambda block: bar.at(before + block.t, f"{int((block.codes() == codes.RUNNING).sum())} lanes")
 
 
 def _throw(dataset: "xarray.Dataset") -> None:

@@ -1,4 +1,5 @@
-"""Some lanes on their way: their arrays on the devices, the two programs that move them, and their results on the host."""
+"""Some lanes on their way: their arrays on the devices, the two programs that move them, and their results on the
+host."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,8 +56,9 @@ class Block:
         traced = trace(task.begin, *local)
         carry_axes = _carry_axes(task, jax.tree.unflatten(traced.tree, range(traced.tree.num_leaves)), split.level)
         wrap = split.wrap(_in_axes(task, split, system, keys, (start, when)), carry_axes)
-        call, program, new = compiled(traced, (system, keys, start, when), wrap=wrap, layout=split)
-        carry = call((system, keys, start, when))
+        call, program, new = compiled(traced, (system, keys, start, when), (), wrap, layout=split)
+
+        carry = call((system, keys, start, when), ())
         cost = program.compile_seconds if new else 0.0
         return cls(task, system, streams, when, split, carry, t0, np.arange(outer), np.arange(inner), None, cost)
 
@@ -127,7 +129,8 @@ class Block:
     # -- fewer lanes ---------------------------------------------------------------------------------------------------
 
     def narrower(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """The lanes to keep if the ones that stopped were dropped: a smaller grid, or None if that would not be worth it."""
+        """The lanes to keep if the ones that stopped were dropped: a smaller grid, or None if that would not be
+        worth it."""
         alive = self.codes() == RUNNING
         outer, inner = alive.any(1), alive.any(0)
         keep_outer, keep_inner = np.arange(len(outer)), np.arange(len(inner))

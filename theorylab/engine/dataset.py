@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Part:
-    """Lanes that run as one program: the values of the static axes, the two levels, and the blocks (outer from, to, inner from, to)."""
+    """Lanes that run as one program: the values of the static axes, the two levels, and the blocks (outer from, to,
+    inner from, to)."""
 
     static: dict[str, Any]
     outer: list[str]
@@ -63,7 +64,8 @@ class Grid:
 
 
 def schedule(records: Sequence[Record], times: Sequence[np.ndarray]) -> dict[str, list]:
-    """The dimensions that records span: `step`, `step_2`, ..., one for each set of times, and which record has which."""
+    """The dimensions that records span: `step`, `step_2`, ..., one for each set of times, and which record has
+    which."""
     dims: dict[str, list[int]] = {}
     for record, t in zip(records, times, strict=True):
         if record.series and t.tolist() not in dims.values():
@@ -82,7 +84,7 @@ def columns(
         for name in record.series:
             for path, x in _leaves(name, rows[r][name]).items():
                 x = _with_nan(x[:, :, : len(times[r])])
-                out[path] = np.where(late.reshape(*late.shape, *[1] * (x.ndim - 3)), np.asarray(np.nan, x.dtype), x)
+                out[path] = np.where(late.reshape((*late.shape, *[1] * (x.ndim - 3))), np.asarray(np.nan, x.dtype), x)
         for name, reduction in record.reductions.items():
             result = jax.vmap(jax.vmap(reduction.result))(lane.reductions[r][name])
             out |= _leaves(name, jax.tree.map(np.asarray, result))
@@ -146,8 +148,8 @@ def assemble(
             full = np.zeros((*levels, *x.shape[2:]), x.dtype)
             full[o0:o1, i0:i1] = x
             rest = list(range(len(sizes), len(sizes) + x.ndim - 2))
-            full = full.reshape(*sizes, *x.shape[2:]).transpose([*back, *rest])
-            whole[name][at] = np.where(chosen.reshape(*chosen.shape, *[1] * len(rest)), full, whole[name][at])
+            full = full.reshape((*sizes, *x.shape[2:])).transpose([*back, *rest])
+            whole[name][at] = np.where(chosen.reshape((*chosen.shape, *[1] * len(rest))), full, whole[name][at])
     data = {name: ([*names, *layout["variables"][name]["dims"]], x) for name, x in whole.items()}
     data["completed"] = (names, completed)
     coords = {name: values for name, values in grid.axes.items() if np.ndim(values) == 1}

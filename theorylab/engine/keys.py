@@ -1,4 +1,5 @@
-"""Random keys by name: adding a draw to one stream never shifts another, and a step's key depends on its index alone."""
+"""Random keys by name: adding a draw to one stream never shifts another, and a step's key depends on its index
+alone."""
 
 import zlib
 from typing import Any

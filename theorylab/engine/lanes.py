@@ -1,6 +1,7 @@
 """Which array depends on which axis of a sweep, found exactly, and functions of one lane mapped over many.
 
-A sweep has two levels. *Outer*: the seed and every axis that an array of the problem (or the starting point) depends on.
+A sweep has two levels. *Outer*: the seed and every axis that an array of the problem (or the starting point) depends
+on.
 *Inner*: the axes that touch the method alone; lanes that differ only there share their problem, and their matrix-vector
 products become one matrix product.
 """
@@ -56,7 +57,8 @@ def _marker(note: Callable[[int], None]) -> Callable[[Array], Array]:
 
 
 def batched(fn: Callable[..., PyTree], in_axes: Any, *args: PyTree) -> list[bool]:
-    """For each array leaf of `fn(*args)`, whether it depends on the axis that `in_axes` maps; nothing is computed for shapes."""
+    """For each array leaf of `fn(*args)`, whether it depends on the axis that `in_axes` maps; nothing is computed
+    for shapes."""
     seen: set[int] = set()
 
     def marked(*args):
@@ -72,7 +74,8 @@ def batched(fn: Callable[..., PyTree], in_axes: Any, *args: PyTree) -> list[bool
 def first_lane(
     build: Callable[[Mapping[str, Array]], PyTree], axes: Mapping[str, Array]
 ) -> tuple[list[Array], Callable[[Sequence[Array]], PyTree]]:
-    """`split` of what `build` returns at the first value of every axis, built under `vmap`, so that no value is looked at."""
+    """`split` of what `build` returns at the first value of every axis, built under `vmap`, so that no value is
+    looked at."""
     rebuild: list[Callable] = []
 
     def one(values):
@@ -114,9 +117,9 @@ def dependence(build: Callable[[Mapping[str, Array]], PyTree], axes: Mapping[str
             (jax.vmap(inner, (0, None)) if others else inner)(others, twice)
         except _CONCRETE as error:
             raise TypeError(
-                f"build: it turns a value of the axis {_culprit(build, axes)!r} into a Python number or branches on it, but"
-                " all values of an axis run at once. Use jnp.where, or give the axis as np.array(values, dtype=object) to"
-                " run its values one after the other."
+                f"build: it turns a value of the axis {_culprit(build, axes)!r} into a Python number or branches on it,"
+                " but all values of an axis run at once. Use jnp.where, or give the axis as"
+                " np.array(values, dtype=object) to run its values one after the other."
             ) from error
     return found
 
@@ -145,7 +148,8 @@ def build_lanes(
     inner: Mapping[str, Array],
     depends: Sequence[tuple[bool, bool]],
 ) -> tuple[list[Array], Callable[[Sequence[Array]], PyTree]]:
-    """The arrays of all lanes, each with just the levels it depends on (outer first), and the function that rebuilds one lane."""
+    """The arrays of all lanes, each with just the levels it depends on (outer first), and the function that rebuilds
+    one lane."""
     rebuild: list[Callable] = []
 
     def arrays(outer_values, inner_values):
@@ -167,7 +171,8 @@ Kind = Literal["system", "state", "lane", "key", "shared"]
 class Levels:
     """How functions of one lane are mapped: over the inner level, and over the outer one where it lies inside the loop.
 
-    Each argument has a kind: `system` (the arrays of method, problem, ...: each leaf by its own dependence), `state` (always
+    Each argument has a kind: `system` (the arrays of method, problem, ...: each leaf by its own dependence), `state`
+    (always
     per outer lane, each leaf by its own inner dependence), `lane` (per lane), `key` and `shared`.
     """
 
@@ -199,7 +204,8 @@ class Levels:
                 return False, False
 
     def buffer_place(self, level: Literal["outer", "inner"]) -> int | None:
-        """The axis of a level in a record's buffer, whose rows stand inside the outer level if that lies around the loop."""
+        """The axis of a level in a record's buffer, whose rows stand inside the outer level if that lies around the
+        loop."""
         if level == "outer":
             return {"none": None, "around": 0, "inside": 1}[self.outer]
         return None if self.inner == "none" else 1 + (self.outer != "none")
@@ -209,16 +215,17 @@ class Levels:
 
         def mapped(*args):
             flat, structure = jax.tree.flatten(args)
-            leaves = [
+            leaves: list[tuple[Kind, int]] = [
                 (kind, i) for kind, arg in zip(kinds, args, strict=True) for i in range(len(jax.tree.leaves(arg)))
             ]
             trees = []
 
-            def function(flat):
+            def one(flat):
                 out, tree = jax.tree.flatten(fn(*jax.tree.unflatten(structure, flat)))
                 trees.append(tree)
                 return out
 
+            function: Callable = one
             if self.inner != "none":
                 # the outer level is mapped first, so that an inner axis stands first in what is left
                 axes = [None if self.place(kind, i, "inner") is None else 0 for kind, i in leaves]

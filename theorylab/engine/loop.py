@@ -1,11 +1,13 @@
 """The pure loop: from a starting carry to the carry at a later step, for all lanes at once, with no host in it.
 
-What a step's index decides (records, stopping rules, health) happens at *events*; between events the loop does nothing but
+What a step's index decides (records, stopping rules, health) happens at *events*; between events the loop does
+nothing but
 step. Chunk borders are no events, so that the length of a chunk changes no result.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -57,7 +59,7 @@ class Task:
 
     rebuild: Callable[[Sequence[Array]], tuple[Any, Any, Any, tuple[Record, ...], tuple[Stop, ...]]]
     warm: bool = False  # x0 is a state
-    levels: Levels = Levels()
+    levels: Levels = field(default_factory=Levels)
 
     # -- one lane ------------------------------------------------------------------------------------------------------
 
@@ -137,7 +139,7 @@ class Task:
             rows = []
             for r, times in enumerate(tables.times):
                 row = jax.eval_shape(self._rows(r), system, state)
-                rows.append(jax.tree.map(lambda x, n=len(times) - 1: jnp.zeros((max(n, 1), *x.shape), x.dtype), row))
+                rows.append(jax.tree.map(partial(_empty_rows, max(len(times) - 1, 1)), row))
             positions = tuple(jnp.int32(0) for _ in tables.times)
             return self.observe(system, Carry(state, lane, tuple(rows)), t0, positions, tables)[0]
 
@@ -205,7 +207,7 @@ class Task:
             due = times[position] == t
             place = jnp.minimum(position, max(len(times) - 2, 0))
             old = jax.tree.map(lambda buffer, place=place: lax.dynamic_index_in_dim(buffer, place, 0, False), rows[r])
-            reduce = each(lambda *a, r=r: self.reduce(*a, r), "system", "state", "lane", "shared")
+            reduce = each(partial(self.reduce, which=r), "system", "state", "lane", "shared")
             row, reductions = lax.cond(
                 due,
                 lambda lane, old, r=r, reduce=reduce: (self._rows(r)(system, state), reduce(system, state, lane, t)),
@@ -228,7 +230,7 @@ class Task:
             lane,
         )
         for s, stop in enumerate(self.rebuild(system)[4]):
-            ask = each(lambda *a, s=s: self.ask(*a, s), "system", "state", "lane", "shared")
+            ask = each(partial(self.ask, which=s), "system", "state", "lane", "shared")
             memory, code = lax.cond(
                 (t % stop.every == 0) | last,
                 lambda lane, ask=ask: ask(system, state, lane, t),
@@ -266,6 +268,10 @@ class Task:
         return jax.tree.unflatten(trees[-1], out)
 
 
+def _empty_rows(count: int, x: jax.ShapeDtypeStruct) -> Array:
+    return jnp.zeros((count, *x.shape), x.dtype)
+
+
 def checked(task: Task, system: list[Any], key: Any) -> PyTree[jax.ShapeDtypeStruct]:
     """The shapes of one lane's state, after a look that `step` keeps them.
 
@@ -283,9 +289,9 @@ def checked(task: Task, system: list[Any], key: Any) -> PyTree[jax.ShapeDtypeStr
     for (path, old), new in zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True):
         if (old.shape, old.dtype) != (new.shape, new.dtype):
             raise TypeError(
-                f"{name}.step changes the state's leaf {jax.tree_util.keystr(path) or 'x'} from {old.dtype}{list(old.shape)}"
-                f" to {new.dtype}{list(new.shape)}. Give x0, the problem and the hyper-parameters one dtype, for instance"
-                f" step_size=jnp.asarray(0.1, x0.dtype) or the Python number 0.1."
+                f"{name}.step changes the state's leaf {jax.tree_util.keystr(path) or 'x'} from"
+                f" {old.dtype}{list(old.shape)} to {new.dtype}{list(new.shape)}. Give x0, the problem and the"
+                " hyper-parameters one dtype, for instance step_size=jnp.asarray(0.1, x0.dtype) or a Python number."
             )
     return before
 

@@ -1,6 +1,7 @@
 """Lanes over the local devices: each device runs its own lanes by itself, with nothing to say to the others.
 
-`shard_map` and not automatic partitioning, because the outer level of a sweep is a loop on CPU, which a partitioner cannot
+`shard_map` and not automatic partitioning, because the outer level of a sweep is a loop on CPU, which a partitioner
+cannot
 split, and because a device whose lanes have stopped must not wait for the others.
 """
 
@@ -46,14 +47,13 @@ class Split:
         """Turns a function of (captured arrays, leaves) on one device into one on all."""
         if self.mesh is None:
             return lambda fn: fn
-        return (
-            lambda fn: jax.shard_map(
-                fn,
-                mesh=self.mesh,
-                in_specs=(P(), [self.spec(axis) for axis in inputs]),
-                out_specs=[self.spec(axis) for axis in outputs],
-                check_vma=False,  # loop states that start from constants carry no mark of the axis; nothing here crosses it
-            )
+        return lambda fn: jax.shard_map(
+            fn,
+            mesh=self.mesh,
+            in_specs=(P(), [self.spec(axis) for axis in inputs]),
+            out_specs=[self.spec(axis) for axis in outputs],
+            # loop states that start from constants carry no mark of the axis; nothing here crosses it
+            check_vma=False,
         )
 
 
@@ -71,7 +71,8 @@ def as_mesh(mesh: Any) -> Mesh:
 
 
 def split(mesh: Any, outer: int, inner: int) -> Split:
-    """How `outer` x `inner` lanes are dealt out: by the outer level, or by the inner one where that fills more devices."""
+    """How `outer` x `inner` lanes are dealt out: by the outer level, or by the inner one where that fills more
+    devices."""
     devices = list(as_mesh(mesh).devices.flat)
     if outer < len(devices) and inner >= 4 * len(devices):
         return Split(as_mesh(devices), "inner")

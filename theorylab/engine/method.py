@@ -7,6 +7,8 @@ from typing import Any, ClassVar, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 
@@ -50,7 +52,8 @@ class Method(eqx.Module):
         return state.x
 
     def requires(self) -> Mapping[str, Array | bool]:
-        """Conditions on the hyper-parameters: a sentence that names the argument, its value and the cure, and its truth.
+        """Conditions on the hyper-parameters: a sentence that names the argument, its value and the cure, and its
+        truth.
 
         A false one raises when the method is built from numbers; in a sweep it gives the lane the status `invalid`.
         """
@@ -58,7 +61,7 @@ class Method(eqx.Module):
 
     def __check_init__(self) -> None:
         for sentence, truth in self.requires().items():
-            if not isinstance(truth, jax.core.Tracer) and not bool(jnp.all(jnp.asarray(truth))):
+            if not isinstance(truth, Tracer) and not np.all(truth):
                 raise ValueError(f"{type(self).__name__}: {sentence}")
 
 

@@ -1,6 +1,7 @@
 """Compiled programs: nothing is baked in, and a program is compiled once for all runs that share its text.
 
-`jit` writes the arrays that a function closes over into the program's text: other values compile anew, and XLA may fold them
+`jit` writes the arrays that a function closes over into the program's text: other values compile anew, and XLA may
+fold them
 at length (40 s were seen for one product of captured matrices). Here a function is traced, every captured array becomes
 an argument, and the compiled program is found again by the text of what was traced.
 """
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.extend.core as jex_core
 from jax import lax
+from jax.core import eval_jaxpr
 from jaxtyping import PyTree
 
 _KEPT = 64  # programs; each keeps its jaxpr alive, so that an address in its text cannot come to mean another function
@@ -30,7 +32,7 @@ class Traced(NamedTuple):
     text: str
 
     def __call__(self, captured: Sequence[Any], leaves: Sequence[Any]) -> list[Any]:
-        return jax.core.eval_jaxpr(self.jaxpr, captured, *leaves)
+        return eval_jaxpr(self.jaxpr, captured, *leaves)
 
     @property
     def fingerprint(self) -> str:
@@ -73,7 +75,8 @@ def compiled(
     wrap: Callable[[Callable], Callable] = lambda fn: fn,
     layout: Any = None,
 ) -> tuple[Callable[[PyTree, PyTree], PyTree], Program, bool]:
-    """The executable of `traced` for `args` and `donated` (whose buffers it may reuse), and whether it had to be compiled.
+    """The executable of `traced` for `args` and `donated` (whose buffers it may reuse), and whether it had to be
+    compiled.
 
     `wrap` maps the flat function over devices; `layout` stands for it in the search for an equal program.
     """
@@ -130,7 +133,7 @@ def _inline(jaxpr: Any, consts: Sequence, args: Sequence) -> list:
         if rule is None:
             variables = [v for v in eqn.invars if not isinstance(v, jex_core.Literal)]
             alone = jaxpr.replace(constvars=variables, invars=[], outvars=eqn.outvars, eqns=[eqn])
-            out = jax.core.eval_jaxpr(alone, [values[v] for v in variables])
+            out = eval_jaxpr(alone, [values[v] for v in variables])
         else:
             out = rule(inputs, params)
         values.update(zip(eqn.outvars, out, strict=True))

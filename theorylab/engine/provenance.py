@@ -1,4 +1,5 @@
-"""Where a result comes from: versions, device, precision, key, and the commit of the working directory if it has one."""
+"""Where a result comes from: versions, device, precision, key, and the commit of the working directory if it has
+one."""
 
 import functools
 import platform
@@ -40,8 +41,8 @@ def provenance(method: Any, key: PRNGKeyArray, **config: Any) -> dict[str, Any]:
         "versions": versions(),
         "device": f"{device.platform}: {device.device_kind}",
         "devices": jax.local_device_count(),
-        "x64": bool(jax.config.jax_enable_x64),
-        "matmul_precision": str(jax.config.jax_default_matmul_precision),
+        "x64": bool(jax.config.read("jax_enable_x64")),
+        "matmul_precision": str(jax.config.read("jax_default_matmul_precision")),
         "method": type(method).__name__,
         "cites": list(getattr(method, "cites", ())),
         "key": {"impl": str(jax.random.key_impl(key)), "data": np.asarray(jax.random.key_data(key)).tolist()},

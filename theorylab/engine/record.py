@@ -1,4 +1,5 @@
-"""What a run keeps: *when* is a schedule of steps, *what* are named functions of (problem, state) or streaming reductions."""
+"""What a run keeps: *when* is a schedule of steps, *what* are named functions of (problem, state) or streaming
+reductions."""
 
 import abc
 from collections.abc import Callable, Sequence
@@ -58,7 +59,8 @@ class at(Schedule):
 
 
 class geometric(Schedule):
-    """At most `count` step counts in geometric progression from 1 to the last, after the starting point; for logarithmic axes.
+    """At most `count` step counts in geometric progression from 1 to the last, after the starting point; for
+    logarithmic axes.
 
     >>> import theorylab as tl
     >>> tl.geometric(4).times(1000)

@@ -12,7 +12,10 @@ class Status(eqx.Enumeration):
     converged = "converged: the stopping rule `until` was met."
     max_steps = "max_steps: all steps were taken and no stopping rule was met."
     stalled = "stalled: the watched quantity stopped improving. Try another step size, or a longer patience."
-    diverged = "diverged: the iterate grew by more than a factor of 1e12. Try a smaller step size; the method's theory gives a cap."
+    diverged = (
+        "diverged: the iterate grew by more than a factor of 1e12. Try a smaller step size; the method's theory gives"
+        " a cap."
+    )
     nonfinite = (
         "nonfinite: the iterate holds a NaN or an infinity. Check the problem's data at the starting point, then try a"
         " smaller step size or float64."

@@ -23,10 +23,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from .block import Block
+from .block import Block, tables
+from .dataset import Grid, Part, columns, describe
 from .loop import Task
 from .program import trace
 from .provenance import versions
+from .record import Record
 
 SCHEMA = 1
 
@@ -54,8 +56,8 @@ def write(path: Path, save: Callable[[Any], None]) -> None:
         temporary.unlink(missing_ok=True)
         raise OSError(
             error.errno,
-            f"store: {path} could not be written ({error.strerror}). What was written before is whole: make room and run"
-            " the same call again to go on.",
+            f"store: {path} could not be written ({error.strerror}). What was written before is whole: make room and"
+            " run the same call again to go on.",
         ) from error
 
 
@@ -64,7 +66,8 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    write(path, lambda file: np.savez(file, **arrays, **{"sha256": np.frombuffer(_digest(arrays), np.uint8)}))
+    content = {**arrays, "sha256": np.frombuffer(_digest(arrays), np.uint8)}
+    write(path, lambda file: np.savez(file, allow_pickle=False, **content))
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -73,7 +76,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     **Raises** `StoreError` when it is truncated or altered.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         if arrays.pop("sha256").tobytes() == _digest(arrays):
             return arrays
@@ -81,7 +84,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         reason = str(error)
     raise StoreError(
-        f"store: {path} is damaged ({reason}). Delete this file and run the same call again: only its lanes are computed anew"
+        f"store: {path} is damaged ({reason}). Delete this file and run the same call again: only its lanes are"
+        " computed anew"
     )
 
 
@@ -128,6 +132,8 @@ class Store:
     `NotADirectoryError` when a file stands in its place.
     """
 
+    seconds: float = 1.0  # between checkpoints
+
     def __init__(self, path: str | Path, config: dict[str, Any]):
         self.path = Path(path)
         if self.path.exists() and not self.path.is_dir():
@@ -167,7 +173,8 @@ class Store:
                 )
             )
             raise StoreError(
-                f"store: {self.path} holds another configuration. Name another folder, or ask for what it holds:\n{difference[:4000]}"
+                f"store: {self.path} holds another configuration. Name another folder, or ask for what it holds:\n"
+                f"{difference[:4000]}"
             )
         env = read_json(self.path / "env.json")
         changed = [f"{name} {env.get(name)} -> {now}" for name, now in versions().items() if env.get(name) != now]
@@ -190,9 +197,6 @@ class Store:
     def add(self, start: int, stop: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Write a finished block; its running states are no longer needed."""
         write_arrays(self.path / "shards" / f"{start:09d}-{stop:09d}.npz", arrays)
-        self.clear()
-
-    def clear(self) -> None:
         for file in self._states():
             file.unlink()
 
@@ -202,9 +206,9 @@ class Store:
     def _states(self) -> list[Path]:
         return sorted((self.path / "state").glob("[0-9]*.npz"), key=lambda file: int(file.stem))
 
-    def checkpoint(self, block: Block, start: int, *, seconds: float = 1.0) -> None:
-        """Save the running block, at most once in `seconds`."""
-        if time.monotonic() - self._saved < seconds:
+    def checkpoint(self, block: Block, start: int, *, now: bool = False) -> None:
+        """Save the running block, at most once a second unless `now`."""
+        if not now and time.monotonic() - self._saved < self.seconds:
             return
         place = {"t": np.asarray(block.t), "start": np.asarray(start), "outer": block.outer, "inner": block.inner}
         results = {} if block.results is None else named(block.results, "results.")
@@ -239,7 +243,8 @@ def read_json(path: Path) -> Any:
 
 
 def fingerprint(task: Task, system: Sequence[Array], key: Array) -> dict[str, str]:
-    """What a configuration says of code and data: the text of one lane's step and records, and the bytes of its arrays."""
+    """What a configuration says of code and data: the text of one lane's step and records, and the bytes of its
+    arrays."""
 
     def one_lane(system, key, t):
         state = task.first_state(system, key)
@@ -256,3 +261,58 @@ def fingerprint(task: Task, system: Sequence[Array], key: Array) -> dict[str, st
     for x in [*system, *traced.captured]:
         data.update(str((x.shape, str(x.dtype))).encode() + _plain(x).tobytes())
     return {"program": traced.fingerprint, "data": data.hexdigest()}
+
+
+class SolveStore:
+    """The store of one solve: a block of one lane, whose final state is kept too."""
+
+    def __init__(
+        self,
+        path: str | Path,
+        task: Task,
+        system: Sequence[Array],
+        key: Array,
+        records: Sequence[Record],
+        times: Sequence[np.ndarray],
+        steps: tuple[int, int],
+        origin: Mapping[str, Any],
+    ):
+        shapes = jax.eval_shape(task.begin, list(system), key, jnp.int32(0), tables(times, sum(steps)))
+        lane = jax.tree.map(
+            lambda x: np.zeros((1, 1, *x.shape), x.dtype), (shapes.lane._replace(stops=()), shapes.rows)
+        )
+        self._records, self._times = records, times
+        self._store = Store(
+            path,
+            {
+                "kind": "solve",
+                "grid": Grid({}, [Part({}, [], [], [[0, 1, 0, 1]])]).as_json(),
+                "layout": describe(columns(lane, records, times), records, times),
+                "from": steps[0],
+                "steps": steps[1],
+                "key": origin["key"],
+                "cites": origin["cites"],
+                "x64": origin["x64"],
+                "parts": [fingerprint(task, system, key)],
+            },
+        )
+
+    @property
+    def finished(self) -> bool:
+        return (self._store.path / "done.json").exists()
+
+    def resume(self, block: Block) -> None:
+        self._store.resume(block, 0)
+
+    def checkpoint(self, block: Block) -> None:
+        self._store.checkpoint(block, 0)
+
+    def finish(self, block: Block) -> None:
+        """Write the result, then the state at its end, which a reload gives back."""
+        self._store.checkpoint(block, 0, now=True)
+        found = columns(block.harvest(), self._records, self._times)
+        write_arrays(self._store.path / "shards" / "000000000-000000001.npz", found)
+        self._store.done({"lanes": 1})
+
+    def close(self) -> None:
+        self._store.close()

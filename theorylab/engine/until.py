@@ -1,4 +1,5 @@
-"""When a lane may stop: rules that are tested at their own stride, so that the reported step depends on nothing else."""
+"""When a lane may stop: rules that are tested at their own stride, so that the reported step depends on nothing
+else."""
 
 import abc
 from collections.abc import Callable
@@ -68,7 +69,8 @@ class below(Stop):
 
 
 class satisfied(Stop):
-    """Converged once `fn(problem, state)` is true. A plain function given as `until` means this, tested at every step."""
+    """Converged once `fn(problem, state)` is true. A plain function given as `until` means this, tested at every
+    step."""
 
     def update(self, carry, value, t):
         return carry, _code(value, CONVERGED)

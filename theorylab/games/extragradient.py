@@ -58,8 +58,12 @@ def epoch(update: Callable, x: PyTree[Array], indices: Int[Array, " n"]) -> PyTr
 class _EpochMethod(Method):
     """What both methods share: an order, and an epoch of updates under it."""
 
-    order: eqx.AbstractVar[str]
     cites: ClassVar[tuple[str, ...]] = ("seg_rr",)
+
+    @property
+    @abc.abstractmethod
+    def order(self) -> str:
+        """One of `orders.ORDERS`; a property here, so that it is not the first argument to type checkers."""
 
     def init(self, problem: Any, key: PRNGKeyArray, x0: PyTree | None = None) -> EpochState:
         """The state before the first epoch; the order `"once"` draws its permutation here."""
