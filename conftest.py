@@ -1,5 +1,6 @@
 """House rules of every test: strict promotion, eight virtual CPU devices, both precisions by fixture, a warm compilation cache."""
 
+import contextlib
 import pathlib
 
 import jax
@@ -25,3 +26,25 @@ def standard_promotion():
     """For tests that step through Optax, whose adam is not clean under strict promotion."""
     with jax.numpy_dtype_promotion("standard"):
         yield
+
+
+@pytest.fixture
+def compilations():
+    """`with compilations() as count: ...; count()`: how many programs XLA compiled."""
+    from jax._src import monitoring  # the public module registers listeners but cannot take one away
+
+    @contextlib.contextmanager
+    def counting():
+        seen = []
+
+        def listen(event, duration, **_):
+            if "backend_compile" in event:
+                seen.append(event)
+
+        jax.monitoring.register_event_duration_secs_listener(listen)
+        try:
+            yield lambda: len(seen)
+        finally:
+            monitoring.unregister_event_duration_listener(listen)
+
+    return counting

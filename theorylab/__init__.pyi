@@ -1,6 +1,9 @@
 from . import engine as engine
+from . import figures as figures
 from . import games as games
 from . import numerics as numerics
+from . import papers as papers
+from . import report as report
 from .engine import Gradient as Gradient
 from .engine import Last as Last
 from .engine import Max as Max
@@ -22,3 +25,4 @@ from .engine import stalled as stalled
 from .engine import StoreError as StoreError
 from .engine import load as load
 from .engine import sweep as sweep
+from .papers import cite as cite

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import tyro
 from tyro.conf import Positional
@@ -193,7 +193,7 @@ def start_jax() -> None:
 
 
 def _run(papers: Iterable[Paper], size: str, out: Path, seed: int, as_json: bool, fresh: bool) -> int:
-    choose("size", size, get_args(Size))
+    size = cast(Size, choose("size", size, get_args(Size)))
     start_jax()
     from theorylab.report import run, table
 

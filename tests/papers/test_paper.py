@@ -111,3 +111,24 @@ def test_claim_that_fails_says_why():
 def test_status_is_the_worst(expected, status):
     claims = tuple(dataclasses.replace(CLAIM, id=word, expected=word, why="shown") for word in expected)
     assert Paper(**CARD | {"claims": claims}).status == status
+
+
+def test_worst_is_the_weakest_link():
+    """It holds when all hold; one that is undecided or not a number makes the whole undecided."""
+    assert Verdict.worst([[0.1, 0.5]], "<=", 1, [[0.01, 0.1]]).verdict == "holds"
+    assert Verdict.worst([0.1, 0.9], "<=", 1, [0.01, 0.1]).verdict == "undecided"
+    assert Verdict.worst([3.0, 2.0, 0.5], ">=", 1, [0.1] * 3).verdict == "fails"
+    assert Verdict.worst([0.1, np.nan], "<=", 1, [0.01, 0.01]).verdict == "undecided"
+    with pytest.raises(ValueError, match="no worst side"):
+        Verdict.worst([1.0], "==", 1, [0.1])
+
+
+def test_agree_errs_as_often_as_it_says():
+    """True means of few Gaussian samples are refused at the rate of three sigma, however many they are together."""
+    draws = np.random.default_rng(1).normal(2.0, 1.0, (4000, 5, 6))
+    refused = np.mean([Verdict.agree(samples, np.full(6, 2.0)).verdict == "fails" for samples in draws])
+    assert refused < 0.0027 + 4 * np.sqrt(0.0027 / len(draws))  # four standard errors of a frequency
+    shifted = Verdict.agree(draws.reshape(-1, 6), np.asarray([2.0, 2.0, 2.0, 2.0, 2.0, 2.1]))
+    assert shifted.verdict == "fails"
+    assert Verdict.agree(draws[0], np.full(6, np.nan)).verdict == "undecided"
+    assert Verdict.agree(np.ones((3, 2)), [1.0, 1.0 + 1e-12]).verdict == "holds"  # rounding, where there is no spread

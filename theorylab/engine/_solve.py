@@ -19,6 +19,7 @@ from .lanes import split as split_arrays
 from .loop import Carry, Task, checked
 from .mesh import Split, as_mesh
 from .method import Method
+from .program import highest
 from .progress import Progress
 from .provenance import provenance
 from .record import Record, as_records
@@ -90,6 +91,7 @@ class Solution(eqx.Module):
         return f"Solution(status={name}, steps={int(self.steps)}, value={eqx.tree_pformat(self.value)})"
 
 
+@highest
 def solve(
     method: Method,
     problem: Any,

@@ -25,6 +25,7 @@ from .lanes import split as split_arrays
 from .loop import Task, checked, inner_dependence
 from .mesh import split
 from .method import Method
+from .program import highest
 from .progress import Progress
 from .provenance import provenance
 from .record import Record, as_records
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 SEED = "seed"
 
 
+@highest
 def sweep(
     build: Callable[..., tuple],
     *,
@@ -297,7 +299,7 @@ class _Plan:
         around = lanes == "map" or (lanes == "auto" and jax.default_backend() == "cpu")
         flags = [i for _, i in self.depends]
         wide = [
-            jax.ShapeDtypeStruct((self.shape[1], *x.shape), x.dtype) if f else x
+            jax.ShapeDtypeStruct((self.shape[1], *x.shape), x.dtype, weak_type=x.aval.weak_type) if f else x
             for x, f in zip(self.single, flags, strict=True)
         ]
         key = jax.ShapeDtypeStruct(self.keys.shape[1:], self.keys.dtype)

@@ -35,7 +35,7 @@ class Split:
         shape = list(x.shape)
         if axis is not None:
             shape[axis] //= self.devices
-        return jax.ShapeDtypeStruct(tuple(shape), x.dtype)
+        return jax.ShapeDtypeStruct(tuple(shape), x.dtype, weak_type=getattr(x, "weak_type", False))
 
     def put(self, x: Array, axis: int | None) -> Array:
         return x if self.mesh is None else jax.device_put(x, NamedSharding(self.mesh, self.spec(axis)))

@@ -6,12 +6,13 @@ at length (40 s were seen for one product of captured matrices). Here a function
 an argument, and the compiled program is found again by the text of what was traced.
 """
 
+import functools
 import hashlib
 import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
 import jax.extend.core as jex_core
@@ -19,8 +20,22 @@ from jax import lax
 from jax.core import eval_jaxpr
 from jaxtyping import PyTree
 
+P = ParamSpec("P")
+R = TypeVar("R")
 _KEPT = 64  # programs; each keeps its jaxpr alive, so that an address in its text cannot come to mean another function
 _programs: "OrderedDict[tuple, Program]" = OrderedDict()
+
+
+def highest(fn: Callable[P, R]) -> Callable[P, R]:
+    """`fn` with matrix products in full precision, unless the caller has set `jax.default_matmul_precision`."""
+
+    @functools.wraps(fn)
+    def run(*args: P.args, **keywords: P.kwargs) -> R:
+        settings: Any = jax.config
+        with jax.default_matmul_precision(settings.jax_default_matmul_precision or "highest"):
+            return fn(*args, **keywords)
+
+    return run
 
 
 class Traced(NamedTuple):
@@ -63,7 +78,7 @@ def trace(fn: Callable, *args: PyTree) -> Traced:
     closed, shapes = jax.make_jaxpr(lambda *args: fn(*args), return_shape=True)(*args)
     if _captures(closed.jaxpr):
         closed = jax.make_jaxpr(lambda *leaves: _inline(closed.jaxpr, closed.consts, leaves))(
-            *[jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in closed.jaxpr.invars]
+            *[jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype, weak_type=v.aval.weak_type) for v in closed.jaxpr.invars]
         )
     return Traced(closed.jaxpr, closed.consts, jax.tree.structure(shapes), str(closed.jaxpr))
 

@@ -5,7 +5,7 @@ import functools
 import platform
 import subprocess
 from importlib import metadata
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -36,13 +36,13 @@ def versions() -> dict[str, str]:
 
 def provenance(method: Any, key: PRNGKeyArray, **config: Any) -> dict[str, Any]:
     """What a result says of its making; plain values that JSON can hold."""
-    device = jax.local_devices()[0]
+    device, settings = jax.local_devices()[0], cast(Any, jax.config)
     return {
         "versions": versions(),
         "device": f"{device.platform}: {device.device_kind}",
         "devices": jax.local_device_count(),
-        "x64": bool(jax.config.read("jax_enable_x64")),
-        "matmul_precision": str(jax.config.read("jax_default_matmul_precision")),
+        "x64": bool(settings.jax_enable_x64),
+        "matmul_precision": settings.jax_default_matmul_precision or "default",
         "method": type(method).__name__,
         "cites": list(getattr(method, "cites", ())),
         "key": {"impl": str(jax.random.key_impl(key)), "data": np.asarray(jax.random.key_data(key)).tolist()},

@@ -56,7 +56,9 @@ def measured(
     return line
 
 
-def predicted(axes: Any, x: ArrayLike, y: ArrayLike, *, label: str = "", color: Any = "black", **keywords: Any) -> Any:
+def predicted(
+    axes: Any, x: ArrayLike, y: ArrayLike | float, *, label: str = "", color: Any = "black", **keywords: Any
+) -> Any:
     """A dashed line: what the theory says.
 
     **Arguments**: `axes`; `x` (t,); `y` (t,), or a number for a level; further keywords of `axes.plot`.
@@ -76,7 +78,7 @@ def predicted(axes: Any, x: ArrayLike, y: ArrayLike, *, label: str = "", color: 
     return line
 
 
-def slope_guide(axes: Any, x: tuple[float, float], y: float, slope: float) -> Any:
+def slope_guide(axes: Any, x: tuple[float, float], y: float, slope: int | float) -> Any:
     r"""A dotted line $y (x / x_0)^{s}$ between two abscissae of a log-log plot, with its slope written at its end.
 
     **Arguments**: `axes`; `x` $(x_0, x_1)$; `y` at $x_0$; `slope` $s$.

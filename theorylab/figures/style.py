@@ -38,7 +38,7 @@ def style() -> AbstractContextManager[None]:
             "legend.framealpha": 0.85,
             "legend.edgecolor": "none",
             "lines.linewidth": 1.8,
-            "savefig.dpi": 200,
+            "savefig.dpi": 150,
             "svg.hashsalt": "theorylab",
         }
     )

@@ -4,8 +4,8 @@ from .paper import Claim as Claim
 from .paper import Experiment as Experiment
 from .paper import Paper as Paper
 from .paper import Size as Size
-from .paper import Verdict as Verdict
 from .registry import UnknownName as UnknownName
 from .registry import choose as choose
 from .registry import find as find
 from .registry import slugs as slugs
+from .verdict import Verdict as Verdict

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from .paper import Paper
 
+_PAPERS = __name__.rpartition(".")[0]
+
 
 class UnknownName(ValueError):
     """A name that nothing here has; its message suggests the nearest one."""
@@ -49,9 +51,9 @@ def slugs() -> dict[str, str]:
         >>> tl.papers.slugs()["seg_rr"]
         'games'
     """
-    path = importlib.import_module(__package__).__path__
+    path = importlib.import_module(_PAPERS).__path__
     rooms = sorted({room.name for room in pkgutil.iter_modules(path) if room.ispkg})
-    packages = [(room, importlib.import_module(f"{__package__}.{room}").__path__) for room in rooms]
+    packages = [(room, importlib.import_module(f"{_PAPERS}.{room}").__path__) for room in rooms]
     return {
         module.name: room
         for room, folder in packages
@@ -78,7 +80,7 @@ def find(slug: str) -> Paper:
     """
     rooms = slugs()
     room = rooms[choose("paper", slug, rooms)]
-    paper = getattr(importlib.import_module(f"{__package__}.{room}.{slug}"), "PAPER", None)
+    paper = getattr(importlib.import_module(f"{_PAPERS}.{room}.{slug}"), "PAPER", None)
     if not isinstance(paper, Paper):
         raise ValueError(f"papers/{room}/{slug}.py has no PAPER: a paper's module ends with `PAPER = Paper(...)`")
     if (paper.slug, paper.room) != (slug, room):

@@ -33,8 +33,8 @@ def examine(cache: Path) -> dict[str, Any]:
         "backend": jax.default_backend(),
         "devices": [str(device) for device in jax.devices()],
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "x64": bool(jax.config.jax_enable_x64),
-        "matmul_precision": jax.config.jax_default_matmul_precision or "default",
+        "x64": bool(jax.config.values["jax_enable_x64"]),
+        "matmul_precision": jax.config.values["jax_default_matmul_precision"] or "default",
         "cache": str(cache),
     }
     problems = list(_static_problems(findings, cache))

@@ -1,0 +1,155 @@
+"""What the driver costs: chunks against one long program, early stopping against `vmap(while_loop)`, start-up."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from harness import Case, Entry
+
+import theorylab as tl
+
+
+class Quadratic(tl.engine.State):
+    """Half of x' diag(h) x; the field `x` holds h."""
+
+    def gradient(self, x):
+        return self.x * x
+
+
+class Descent(tl.Method):
+    """Plain gradient descent, the cheapest step there is: what remains is the driver."""
+
+    step_size: jax.Array
+
+    def init(self, problem, key, x0=None):
+        return tl.engine.State(tl.engine.start(problem, key, x0))
+
+    def step(self, problem, state, key):
+        return tl.engine.State(state.x - self.step_size * problem.gradient(state.x))
+
+
+DIM, LANES, SEEDS, TOLERANCE = 64, 128, 2, 1e-8
+CURVATURES = np.geomspace(1e-4, 1.0, DIM)
+RATES = np.geomspace(2e-3, 1.99, LANES)
+
+
+def build(key, *, step_size):
+    return Descent(step_size), Quadratic(jnp.asarray(CURVATURES)), jax.random.normal(key, (DIM,))
+
+
+def gradient_norm(problem, state):
+    return jnp.linalg.norm(problem.gradient(state.x))
+
+
+def chunks(quick: bool) -> dict[str, Entry]:
+    jax.config.update("jax_enable_x64", True)
+    steps = chunk_steps(quick)
+
+    def run(chunk):
+        return lambda: tl.sweep(build, over={"step_size": RATES}, seeds=SEEDS, key=0, steps=steps, chunk=chunk)
+
+    # about 0.2 s a chunk, found by one run
+    seconds = _cpu(run(steps // 10), 2)
+    return {"in chunks of 0.2 s": Entry(run(max(1, int(steps * 0.2 / seconds)))), "in one chunk": Entry(run(steps))}
+
+
+def chunk_steps(quick: bool) -> int:
+    return 20_000 if quick else 200_000
+
+
+def stopping(quick: bool) -> dict[str, Entry]:
+    jax.config.update("jax_enable_x64", True)
+    steps = stop_steps(quick)
+    curvatures, rates = jnp.asarray(CURVATURES), jnp.asarray(RATES)
+
+    def ours():
+        rule = tl.below(gradient_norm, TOLERANCE, every=16)
+        return tl.sweep(build, over={"step_size": RATES}, seeds=SEEDS, key=0, steps=steps, until=rule)
+
+    def lane(curvatures, rate, x):
+        def going(c):
+            return (c[0] < steps) & (jnp.linalg.norm(curvatures * c[1]) > TOLERANCE)
+
+        return jax.lax.while_loop(going, lambda c: (c[0] + 1, c[1] - rate * curvatures * c[1]), (0, x))
+
+    x0 = jax.random.normal(jax.random.key(0), (SEEDS, DIM))
+    peer = jax.jit(jax.vmap(jax.vmap(lane, (None, 0, None)), (None, None, 0)))
+    return {
+        "theorylab sweep": Entry(ours),
+        "vmap(while_loop)": Entry(lambda: jax.block_until_ready(peer(curvatures, rates, x0))),
+    }
+
+
+def stop_steps(quick: bool) -> int:
+    return 20_000 if quick else 400_000
+
+
+def startup(quick: bool) -> dict[str, Entry]:
+    del quick
+
+    def process(*arguments):
+        return Entry(lambda: _child(arguments), cost=lambda seconds: seconds)
+
+    return {
+        "import theorylab": process("-c", "import theorylab"),
+        "import jax, equinox": process("-c", "import jax, equinox"),
+        "import theorylab and its engine": process("-c", "import theorylab; theorylab.solve, theorylab.sweep"),
+        "theorylab list": process("-m", "theorylab.cli", "list"),
+    }
+
+
+def _child(arguments) -> float:
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def _cpu(fn, repeats: int) -> float:
+    import time
+
+    fn()
+    start = time.process_time()
+    for _ in range(repeats):
+        fn()
+    return (time.process_time() - start) / repeats
+
+
+CASES = [
+    Case(
+        name="chunks",
+        room="engine",
+        make=chunks,
+        work=lambda quick: float(LANES * SEEDS * chunk_steps(quick)),
+        unit="lane-steps",
+        size=f"gradient descent, d = {DIM}, {LANES} step sizes x {SEEDS} seeds",
+        dtype="float64",
+        target={"in one chunk": 0.95},
+    ),
+    Case(
+        name="early_stopping",
+        room="engine",
+        make=stopping,
+        work=lambda quick: float(LANES * SEEDS),
+        unit="lanes",
+        size=f"gradient descent, d = {DIM}, condition 1e4, {LANES} step sizes x {SEEDS} seeds, until |g| < 1e-8",
+        dtype="float64",
+        target={"vmap(while_loop)": 3.0},
+        rounds=3,
+    ),
+    Case(
+        name="start_up",
+        room="engine",
+        make=startup,
+        work=lambda quick: 1.0,
+        unit="processes",
+        size="a process of its own",
+        dtype="-",
+        target={"import jax, equinox": 1 / 1.3},
+        note="CPU seconds of the child",
+    ),
+]

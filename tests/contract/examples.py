@@ -1,0 +1,116 @@
+"""One small, smooth and noisy example of every method: what the contract tests run."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array
+
+import theorylab as tl
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A method with something to work on, all of it in one precision.
+
+    `method(**arguments)` builds it; only the hyper-parameter of `over` has no default. `problem(scale)` gives problems of
+    one shape, whose data depend on `scale`. `over`: one hyper-parameter and three good values, in which a run is smooth.
+    `bad`: arguments of `method` (or `x0`), that of `over` among them, each with a value that must be refused by name.
+    """
+
+    method: Callable[..., tl.Method]
+    problem: Callable[[float], Any]
+    x0: Any
+    over: Mapping[str, np.ndarray]
+    bad: Mapping[str, Any]
+    promotion: Literal["strict", "standard"] = "strict"
+
+    @property
+    def axis(self) -> str:
+        (name,) = self.over
+        return name
+
+    @property
+    def values(self) -> np.ndarray:
+        return self.over[self.axis]
+
+    def build(self, key: Array, **hyper: Any) -> tuple:
+        """For `tl.sweep`."""
+        del key
+        return self.method(**hyper), self.problem(1.0), self.x0
+
+
+class NoisyQuartic(eqx.Module):
+    """The loss |x - target|^4 + <x, draw>, which has a gradient that depends on the step's key."""
+
+    target: Array
+
+    def loss(self, x: Array, key: Array) -> Array:
+        draw = jax.random.normal(key, x.shape, x.dtype)
+        return jnp.sum((x - self.target) ** 4) + 0.1 * jnp.sum(draw * x)
+
+
+def _affine_game(dtype: str, scale: float) -> tl.games.AffineGame:
+    """Three rotations of the plane with friction, and offsets that do not cancel."""
+    matrices = jnp.asarray([[[1, 2], [-2, 1]], [[2, 1], [-1, 0.5]], [[0.5, -1], [1, 1]]], dtype)
+    return tl.games.AffineGame(scale * matrices, jnp.asarray([[1, 0], [0, -1], [2, 1]], dtype))
+
+
+def _pull(i: Array, x: dict[str, Array], targets: Array) -> dict[str, Array]:
+    """A min-max game on a pytree: u is pulled to a target, v against u."""
+    return {"u": x["u"] - targets[i] + jnp.tanh(x["v"]), "v": x["v"] - jnp.sum(x["u"], keepdims=True)}
+
+
+def extragradient(dtype: str) -> Example:
+    def method(step_size, extrapolation_step=0.1, order="once"):  # the order whose state holds a permutation
+        return tl.games.Extragradient(step_size, extrapolation_step, order=order)
+
+    return Example(
+        method=method,
+        problem=lambda scale: _affine_game(dtype, scale),
+        x0=jnp.asarray([3, -1], dtype),
+        over={"step_size": np.asarray([0.02, 0.05, 0.1], dtype)},
+        bad={"step_size": 0.0, "extrapolation_step": -0.1, "order": "reshuffel", "x0": jnp.zeros(3, dtype)},
+    )
+
+
+def gradient_descent_ascent(dtype: str) -> Example:
+    def method(step_size, order="reshuffle"):
+        return tl.games.GradientDescentAscent(step_size, order=order)
+
+    def problem(scale):
+        return tl.games.FiniteSum(_pull, 3, data=jnp.asarray([[1, 2], [-1, 0], [3, 1]], dtype) * scale)
+
+    return Example(
+        method=method,
+        problem=problem,
+        x0={"u": jnp.asarray([1, -1], dtype), "v": jnp.asarray([2], dtype)},
+        over={"step_size": np.asarray([0.02, 0.05, 0.1], dtype)},
+        bad={"step_size": float("nan"), "order": "twice", "x0": jnp.zeros(3, dtype)},
+    )
+
+
+def gradient(dtype: str) -> Example:
+    def method(learning_rate, b1=0.8):
+        return tl.Gradient(optax.adam, learning_rate=learning_rate, b1=b1)
+
+    return Example(
+        method=method,
+        problem=lambda scale: NoisyQuartic(jnp.asarray([1, -2], dtype) * scale),
+        x0=jnp.asarray([0.5, 0.5], dtype),
+        over={"learning_rate": np.asarray([0.02, 0.05, 0.1], dtype)},
+        bad={"learning_rate": -0.1},
+        promotion="standard",  # Optax's adam is not clean under strict promotion
+    )
+
+
+EXAMPLES: dict[type[tl.Method], Callable[[str], Example]] = {
+    tl.Gradient: gradient,
+    tl.games.Extragradient: extragradient,
+    tl.games.GradientDescentAscent: gradient_descent_ascent,
+}
