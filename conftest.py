@@ -1,4 +1,4 @@
-"""House rules of every test: strict promotion, eight virtual CPU devices, both precisions by fixture, a warm compilation cache."""
+"""House rules of every test: strict promotion, eight virtual CPU devices, both precisions, a warm compilation cache."""
 
 import contextlib
 import pathlib

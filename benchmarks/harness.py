@@ -22,8 +22,8 @@ class Case:
     """The same work by several competitors; the first named is ours.
 
     `make(quick)` builds the data and returns the entries. `work` counts units a call does (`unit`), `flops` and
-    `bytes` what one
-    unit needs at the least, for the floor. `target` maps a peer to the ratio (peer's time over ours) that we promise.
+    `bytes` what one unit needs at the least, for the floor. `target` maps a peer to the ratio (peer's time over ours)
+    that we promise.
     """
 
     name: str

@@ -7,8 +7,7 @@
     python benchmarks/run.py games --device gpu   on the accelerator, in wall seconds
 
 On CPU everything runs on one pinned core with one thread, in CPU seconds, competitors in turn within one process. A
-ratio is the
-competitor's time over ours, the median over rounds with its least and greatest.
+ratio is the competitor's time over ours, the median over rounds with its least and greatest.
 """
 
 import argparse

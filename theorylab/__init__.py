@@ -1,4 +1,4 @@
-"""Machine-learning theory as a library: the algorithm as a fast JAX kernel, the theorem as code that predicts its run."""
+"""Machine-learning theory as a library: an algorithm as a fast JAX kernel, its theorem as code that predicts the run."""
 
 import lazy_loader
 

@@ -18,9 +18,10 @@ import theorylab as tl
 class Example:
     """A method with something to work on, all of it in one precision.
 
-    `method(**arguments)` builds it; only the hyper-parameter of `over` has no default. `problem(scale)` gives problems of
-    one shape, whose data depend on `scale`. `over`: one hyper-parameter and three good values, in which a run is smooth.
-    `bad`: arguments of `method` (or `x0`), that of `over` among them, each with a value that must be refused by name.
+    `method(**arguments)` builds it; only the hyper-parameter of `over` has no default. `problem(scale)` gives problems
+    of one shape, whose data depend on `scale`. `over`: one hyper-parameter and three good values, in which a run is
+    smooth. `bad`: arguments of `method` (or `x0`), that of `over` among them, each with a value that must be refused
+    under its name.
     """
 
     method: Callable[..., tl.Method]

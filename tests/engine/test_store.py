@@ -198,11 +198,11 @@ def test_an_earlier_state_serves_when_the_last_is_damaged(tmp_path, monkeypatch)
     with pytest.raises(Stop):
         tl.solve(Relax(0.1, 0.1), PROBLEM, key=KEY, steps=40, record=record, chunk=10, store=tmp_path, log=stop)
     states = sorted((tmp_path / "state").iterdir(), key=lambda f: int(f.stem))
-    assert [f.stem for f in states] == ["10", "20"]
+    assert [f.stem for f in states] == ["20", "30"]
     states[-1].write_bytes(states[-1].read_bytes()[:100])
     with pytest.warns(UserWarning, match="going on from an earlier state"):
         resumed = tl.solve(Relax(0.1, 0.1), PROBLEM, key=KEY, steps=40, record=record, chunk=10, store=tmp_path)
-    assert np.array_equal(resumed.value, whole.value) and resumed.stats["chunks"] == 3
+    assert np.array_equal(resumed.value, whole.value) and resumed.stats["chunks"] == 2
 
 
 def _start(kind, folder):

@@ -127,15 +127,15 @@ def test_dependence_is_exact_per_leaf():
 
 def test_shared_state_stays_shared():
     """A permutation drawn per seed must not be copied to every lane: that would turn the matrix product into many."""
-    from theorylab.engine._sweep import _Plan
+    from theorylab.engine._sweep import _Draws, _Plan
 
     def made(key, *, step_size):
         game = tl.games.AffineGame(jnp.stack([jnp.eye(2), 2 * jnp.eye(2)]), jnp.ones((2, 2)))
         return tl.games.Extragradient(step_size, step_size, order="once"), game, jnp.zeros(2)
 
-    axes = {"step_size": jnp.asarray([0.1, 0.2])}
-    seeds = jax.random.split(KEY, 2)
-    plan = _Plan(made, {}, axes, seeds, ((), ()), lanes="auto", coupling="seed", mesh=None, when=([], 5))
+    axes = {"step_size": np.asarray([0.1, 0.2])}
+    draws = _Draws(KEY, np.arange(2, dtype=np.uint32))
+    plan = _Plan(made, {}, axes, draws, ((), ()), lanes="auto", coupling="seed", mesh=None, when=([], 5))
     assert plan.outer == ["seed"] and plan.inner == ["step_size"]
     assert plan.task.levels.state == (True, False)  # the iterate is per lane, the permutation is not
 

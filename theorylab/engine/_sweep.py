@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, PRNGKeyArray
 
 from . import status as codes
 from .block import Block, tables
@@ -60,22 +60,18 @@ def sweep(
     """Run what `build` makes of every combination of settings and seeds.
 
     Axes that touch the method alone become the inner level, whose matrix-vector products run as one matrix product;
-    axes
-    that an array of the problem depends on, and the seed, become the outer level. Which is which is found exactly,
-    by running `build` once
-    under `vmap`; arrays that no axis touches are shared by all lanes.
+    axes that an array of the problem depends on, and the seed, become the outer level. Which is which is found
+    exactly, by running `build` once under `vmap`; arrays that no axis touches are shared by all lanes.
 
     **Arguments**
 
     - `build`: `build(key, *, axis, ...) -> (method, problem)` or `(method, problem, x0)`; its keyword names are the
-      axes. Arrays
-      that it closes over are shared. Functions that it returns must not close over an axis' value: pass arrays.
-    - `over`: the values of each axis. Numbers run side by side; strings, booleans and arrays of objects are
-      *static*: their values
-      may choose code, and run one after the other.
+      axes. Arrays that it closes over are shared. Functions that it returns must not close over an axis' value: pass
+      arrays.
+    - `over`: the values of each axis. Numbers run side by side; strings, booleans and arrays of objects are *static*:
+      their values may choose code, and run one after the other.
     - `seeds`: how many, or which. Seed `s` has the key `tl.keys.seed_key(key, s)`: `solve` under that key (and
-      `build` under
-      `tl.keys.build_key` of it) repeats its lanes, up to the last bits.
+      `build` under `tl.keys.build_key` of it) repeats its lanes, up to the last bits.
     - `key`, `steps`, `record`, `until`, `chunk`, `progress`: as in `solve`.
     - `lanes`: `"auto"` loops over the outer level on CPU and maps it on accelerators, and runs the inner one as the
       method says; `"vmap"` and `"map"` force both.
@@ -89,8 +85,7 @@ def sweep(
     - `throw`: raise `RuntimeError` when a lane fails, instead of giving it its status.
 
     **Returns** an `xarray.Dataset` with dimensions (axes, seed, step): `value`, `status` (codes, named in its
-    attributes), `steps`,
-    what was recorded (NaN after a lane's end), `completed`; `attrs["provenance"]` as JSON.
+    attributes), `steps`, what was recorded (NaN after a lane's end), `completed`; `attrs["provenance"]` as JSON.
 
     **Raises** `TypeError` when `build` branches on a lane's value (naming the axis) or its names are not the axes;
     `ValueError` for bad axes; `StoreError` when the store holds something else.
@@ -122,10 +117,9 @@ def sweep(
     key, records, stops = as_key(key), as_records(record), as_stops(until)
     times = [one.when.times(steps) for one in records]
     axes = _axes(build, over, seeds)
-    moving = {n: v for n, v in axes.items() if isinstance(v, jax.Array)}
+    moving = {n: v for n, v in axes.items() if isinstance(v, np.ndarray)}
     fixed = {n: v for n, v in axes.items() if n not in moving}
-    ids = moving.pop(SEED)
-    seed_keys = jax.vmap(lambda s: seed_key(key, s))(ids)
+    draws = _Draws(key, moving.pop(SEED))
 
     plans = []
     for place in np.ndindex(*[len(v) for v in fixed.values()]):
@@ -135,7 +129,7 @@ def sweep(
                 build,
                 static,
                 moving,
-                seed_keys,
+                draws,
                 (records, stops),
                 lanes=lanes,
                 coupling=coupling,
@@ -143,7 +137,7 @@ def sweep(
                 when=(times, steps),
             )
         )
-    labels = {n: [_label(x) for x in v] if n in fixed else np.asarray(v).tolist() for n, v in axes.items()}
+    labels = {n: [_label(x) for x in v] if n in fixed else v.tolist() for n, v in axes.items()}
     stored = _stored_parts(store)
     parts = [
         Part({n: _label(v) for n, v in plan.static.items()}, plan.outer, plan.inner, blocks)
@@ -204,7 +198,7 @@ def sweep(
     dataset = assemble(grid, layout, shards)
     for name, values in moving.items():
         if values.ndim == 1:
-            dataset = dataset.assign_coords({name: np.asarray(values)})
+            dataset = dataset.assign_coords({name: values})
     dataset.attrs = {"provenance": json.dumps(origin), "stats": json.dumps(stats.as_dict())}
     if throw:
         _throw(dataset)
@@ -229,11 +223,13 @@ def _axes(build: Callable, over: Mapping[str, Any], seeds: int | Sequence[int]) 
         raise ValueError("over: 'seed' is the name of the sweep's own axis; use seeds=")
     axes: dict[str, Any] = {}
     for name, values in over.items():
-        plain = values if isinstance(values, jax.Array) else np.asarray(values)
-        if np.ndim(plain) == 0 or len(plain) == 0:
+        plain = np.asarray(values)
+        if plain.ndim == 0 or len(plain) == 0:
             raise ValueError(f"over: the axis {name!r} needs at least one value, in a list or an array, got {values!r}")
-        static = plain.dtype.kind in "OUSb" if isinstance(plain, np.ndarray) else plain.dtype == bool
-        axes[name] = plain.tolist() if static else jnp.asarray(values)
+        # in NumPy, since taking values out of a JAX array compiles; of the dtype that JAX would make of them
+        axes[name] = (
+            plain.tolist() if plain.dtype.kind in "OUSb" else plain.astype(jax.dtypes.canonicalize_dtype(plain.dtype))
+        )
     ids = np.arange(seeds) if isinstance(seeds, int | np.integer) else np.asarray(seeds)
     if (
         ids.ndim != 1
@@ -243,7 +239,7 @@ def _axes(build: Callable, over: Mapping[str, Any], seeds: int | Sequence[int]) 
         or len(set(ids.tolist())) < len(ids)
     ):
         raise ValueError(f"seeds must be how many (at least 1) or a list of distinct numbers >= 0, got {seeds!r}")
-    axes[SEED] = jnp.asarray(ids, jnp.uint32)
+    axes[SEED] = ids.astype(np.uint32)
     return axes
 
 
@@ -263,22 +259,61 @@ def _stored_parts(store: str | Path | None) -> list[list[list[int]]] | None:
     return [part["blocks"] for part in config["grid"]["parts"]]
 
 
+class _Draws:
+    """The keys of the seeds, as data on the host: taking some out of an array of keys would compile each time."""
+
+    def __init__(self, key: PRNGKeyArray, seeds: np.ndarray):
+        self.seeds, self._impl = seeds, jax.random.key_impl(key)
+        self.own, self.build = (np.asarray(data) for data in _seed_data(key, seeds))
+
+    def wrap(self, data: Any) -> Array:
+        return jax.random.wrap_key_data(data, impl=self._impl)
+
+    def lanes(self, data: np.ndarray, outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
+        """Keys of (outer, inner) lanes of their own, from their seeds' keys and the two levels' shares of the index."""
+        return np.asarray(_lane_data(self.wrap(data), outer, inner))
+
+    def steps(self, data: np.ndarray) -> np.ndarray:
+        """The streams that steps draw from."""
+        flat = data.reshape(-1, data.shape[-1])
+        return np.asarray(_step_data(self.wrap(flat))).reshape(data.shape)
+
+
+@jax.jit
+def _seed_data(key, seeds):
+    own = jax.vmap(lambda s: seed_key(key, s))(seeds)
+    return jax.random.key_data(own), jax.random.key_data(jax.vmap(build_key)(own))
+
+
+@jax.jit
+def _lane_data(keys, outer, inner):
+    def draw(k, o):
+        return jax.vmap(lambda i: jax.random.fold_in(stream(k, "lane"), o + i))(inner)
+
+    return jax.random.key_data(jax.vmap(draw)(keys, outer))
+
+
+@jax.jit
+def _step_data(keys):
+    return jax.random.key_data(jax.vmap(lambda k: stream(k, "step"))(keys))
+
+
 class _Plan:
     """The lanes of one combination of static values: levels, shapes, and how a block of them is made and run."""
 
-    def __init__(self, build, static, moving, seed_keys, rules, *, lanes, coupling, mesh, when):
-        self.static, self.when, self.coupling, self.mesh = static, when, coupling, mesh
+    def __init__(self, build, static, moving, draws: _Draws, rules, *, lanes, coupling, mesh, when):
+        self.static, self.when, self.coupling, self.mesh, self.draws = static, when, coupling, mesh, draws
 
         def system(values: Mapping[str, Array]):
             values = dict(values)
-            made = build(build_key(values.pop(SEED)), **static, **values)
+            made = build(draws.wrap(values.pop(SEED)), **static, **values)
             if not isinstance(made, tuple) or len(made) not in (2, 3) or not isinstance(made[0], Method):
                 raise TypeError(
                     f"build must return (method, problem) or (method, problem, x0), got {type(made).__name__}: {made!r}"
                 )
             return (*made, *[None] * (3 - len(made)), *rules)
 
-        self.system, axes = system, {**moving, SEED: seed_keys}
+        self.system, axes = system, {**moving, SEED: draws.build}
         depends = dependence(system, axes)
         self.single, rebuild = first_lane(system, axes)
         self.method, problem, *_ = rebuild(self.single)
@@ -290,11 +325,13 @@ class _Plan:
         self.depends = [(bool(d & outer), bool(d - outer)) for d in depends]
         self.outer_values = product({n: axes[n] for n in self.outer})
         self.inner_values = product({n: axes[n] for n in self.inner}) if self.inner else {}
-        self.keys, self.own_keys = self._lane_keys(axes)
+        self.own_keys = coupling == "independent" and bool(self.inner)
+        self.keys = self._lane_keys(axes)
+        self.key = draws.wrap(draws.own[0])
         self.shape = (len(self.keys), len(next(iter(self.inner_values.values()))) if self.inner else 1)
 
         one = Task(rebuild)
-        checked(one, self.single, seed_keys[0])
+        checked(one, self.single, self.key)
         mode = "none" if not self.inner else self.method.lanes if lanes == "auto" else lanes
         around = lanes == "map" or (lanes == "auto" and jax.default_backend() == "cpu")
         flags = [i for _, i in self.depends]
@@ -302,35 +339,30 @@ class _Plan:
             jax.ShapeDtypeStruct((self.shape[1], *x.shape), x.dtype, weak_type=x.aval.weak_type) if f else x
             for x, f in zip(self.single, flags, strict=True)
         ]
-        key = jax.ShapeDtypeStruct(self.keys.shape[1:], self.keys.dtype)
+        key = jax.ShapeDtypeStruct(self.keys.shape[1:-1], self.key.dtype)
         if mode == "none":
-            state = [False] * len(jax.tree.leaves(jax.eval_shape(one.first_state, self.single, seed_keys[0])))
+            state = [False] * len(jax.tree.leaves(jax.eval_shape(one.first_state, self.single, self.key)))
         elif mode == "map":
-            state = [True] * len(jax.tree.leaves(jax.eval_shape(one.first_state, self.single, seed_keys[0])))
+            state = [True] * len(jax.tree.leaves(jax.eval_shape(one.first_state, self.single, self.key)))
         else:
             state = inner_dependence(one, wide, key, flags, self.own_keys)
         levels = Levels(tuple(self.depends), tuple(state), mode, "around" if around else "inside", self.own_keys)
         self.task = replace(one, levels=levels)
-        self.key = seed_keys[0]
 
-    def _lane_keys(self, axes: Mapping[str, Array]) -> tuple[Array, bool]:
-        """The key of each outer lane, or of each lane where lanes draw on their own."""
-        keys = self.outer_values[SEED]
+    def _lane_keys(self, axes: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The data of each outer lane's key, or of each lane's where lanes draw on their own."""
+        own = product({n: self.draws.own if n == SEED else axes[n] for n in self.outer})[SEED]
         if self.coupling == "seed":
-            return keys, False
+            return own
         names = [n for n in axes if n != SEED]
-        sizes = {n: len(axes[n]) for n in names}
-        strides = {n: int(np.prod([sizes[m] for m in names[i + 1 :]], dtype=int)) for i, n in enumerate(names)}
+        strides = {n: int(np.prod([len(axes[m]) for m in names[i + 1 :]], dtype=int)) for i, n in enumerate(names)}
 
-        def index(level, count):
-            places = product({n: jnp.arange(len(axes[n])) for n in level}) if level else {}
-            return sum((places[n] * strides[n] for n in level if n != SEED), jnp.zeros(count, int)).astype(jnp.uint32)
+        def share(level: list[str]) -> np.ndarray:
+            places = product({n: np.arange(len(axes[n])) for n in level}) if level else {"": np.zeros(1, int)}
+            return sum((places[n] * strides.get(n, 0) for n in places), np.zeros(1, int)).astype(np.uint32)
 
-        inner = len(next(iter(self.inner_values.values()))) if self.inner else 0
-        outer_index, inner_index = index(self.outer, len(keys)), index(self.inner, max(inner, 1))
-        draw = jax.vmap(lambda k, o: jax.vmap(lambda i: jax.random.fold_in(stream(k, "lane"), o + i))(inner_index))
-        own = draw(keys, outer_index)
-        return (own, True) if self.inner else (own[:, 0], False)
+        lanes = self.draws.lanes(own, share(self.outer), share(self.inner))
+        return lanes if self.inner else lanes[:, 0]
 
     # -- shapes --------------------------------------------------------------------------------------------------------
 
@@ -406,12 +438,10 @@ class _Plan:
             {n: v[inner] for n, v in self.inner_values.items()},
             self.depends,
         )
-        keys = self.keys[outer][:, inner] if self.own_keys else self.keys[outer]
-        step_streams = jax.vmap(lambda k: stream(k, "step"))
-        streams = (jax.vmap(step_streams) if self.own_keys else step_streams)(keys)
-        running = Block.begin(
-            replace(self.task, rebuild=rebuild), leaves, keys, streams, tables(times, steps), spread, 0
-        )
+        data = self.keys[outer][:, inner] if self.own_keys else self.keys[outer]
+        keys, streams = self.draws.wrap(data), self.draws.wrap(self.draws.steps(data))
+        task = replace(self.task, rebuild=rebuild)
+        running = Block.begin(task, leaves, keys, streams, tables(times, steps), spread, 0)
         if resume is not None:
             resume.resume(running, start)
         drive(running, steps, stats, chunk=chunk, compact=compact, after=hooks)

@@ -88,7 +88,7 @@ class Block:
 
     def _args(self, t1: int) -> tuple:
         positions = tuple(
-            jnp.asarray(np.searchsorted(np.asarray(times), self.t, side="right"), jnp.int32)
+            jnp.asarray(np.searchsorted(np.asarray(times), self.t, side="left"), jnp.int32)
             for times in self.tables.times
         )
         t0 = jnp.asarray(self.t, jnp.int32)

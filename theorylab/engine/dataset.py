@@ -173,6 +173,8 @@ def load(path: str | Path) -> "xarray.Dataset":
 
     **Raises** `StoreError` when the folder is no store, or a file in it is damaged.
 
+    **Source**: derived here.
+
         >>> import jax, jax.numpy as jnp, optax, tempfile, theorylab as tl
         >>> class Bowl:
         ...     def loss(self, x, key):

@@ -29,9 +29,8 @@ class Gradient(Method):
     $x_{t+1} = x_t + u_t$, with $u_t$ the optimiser's update for $\\nabla_x\\,\\mathrm{loss}(x_t, k_t)$.
 
     **Arguments**: `factory`, an Optax factory such as `optax.adam`, then its own arguments: floats and arrays stay
-    leaves
-    (sweep or differentiate them), everything else is code. Or a built `optax.GradientTransformation`, whose numbers
-    are fixed. The problem has `loss(x, key) -> scalar`, or `(scalar, aux)` where its `has_aux` is true.
+    leaves (sweep or differentiate them), everything else is code. Or a built `optax.GradientTransformation`, whose
+    numbers are fixed. The problem has `loss(x, key) -> scalar`, or `(scalar, aux)` where its `has_aux` is true.
 
     **Raises** `TypeError` for anything else, and for arguments that the factory does not take.
 

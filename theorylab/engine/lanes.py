@@ -1,9 +1,8 @@
 """Which array depends on which axis of a sweep, found exactly, and functions of one lane mapped over many.
 
 A sweep has two levels. *Outer*: the seed and every axis that an array of the problem (or the starting point) depends
-on.
-*Inner*: the axes that touch the method alone; lanes that differ only there share their problem, and their matrix-vector
-products become one matrix product.
+on. *Inner*: the axes that touch the method alone; lanes that differ only there share their problem, and their
+matrix-vector products become one matrix product.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -72,7 +71,7 @@ def batched(fn: Callable[..., PyTree], in_axes: Any, *args: PyTree) -> list[bool
 
 
 def first_lane(
-    build: Callable[[Mapping[str, Array]], PyTree], axes: Mapping[str, Array]
+    build: Callable[[Mapping[str, Array]], PyTree], axes: Mapping[str, np.ndarray]
 ) -> tuple[list[Array], Callable[[Sequence[Array]], PyTree]]:
     """`split` of what `build` returns at the first value of every axis, built under `vmap`, so that no value is
     looked at."""
@@ -84,10 +83,10 @@ def first_lane(
         return leaves
 
     leaves = jax.vmap(one)({name: values[:1] for name, values in axes.items()})
-    return [leaf[0] for leaf in leaves], rebuild[-1]
+    return [lax.squeeze(leaf, (0,)) for leaf in leaves], rebuild[-1]
 
 
-def dependence(build: Callable[[Mapping[str, Array]], PyTree], axes: Mapping[str, Array]) -> list[set[str]]:
+def dependence(build: Callable[[Mapping[str, Array]], PyTree], axes: Mapping[str, Any]) -> list[set[str]]:
     """For each array leaf of what `build` returns, the axes that it depends on.
 
     `build` runs eagerly, under one `vmap` of size 2 for the axis in question and one of size 1 for all others, so that
@@ -111,7 +110,7 @@ def dependence(build: Callable[[Mapping[str, Array]], PyTree], axes: Mapping[str
 
     for name, values in axes.items():
         others = {other: v[:1] for other, v in axes.items() if other != name}
-        twice = values[jnp.asarray([0, 0])]
+        twice = values[np.asarray([0, 0])]
         inner = jax.vmap(lambda others, value, name=name: probe(name, others, value), (None, 0))
         try:
             (jax.vmap(inner, (0, None)) if others else inner)(others, twice)
@@ -124,7 +123,7 @@ def dependence(build: Callable[[Mapping[str, Array]], PyTree], axes: Mapping[str
     return found
 
 
-def _culprit(build: Callable, axes: Mapping[str, Array]) -> str:
+def _culprit(build: Callable, axes: Mapping[str, np.ndarray]) -> str:
     """The first axis whose value alone, traced, makes `build` fail."""
     first = {name: values[0] for name, values in axes.items()}
     for name, values in axes.items():
@@ -135,7 +134,7 @@ def _culprit(build: Callable, axes: Mapping[str, Array]) -> str:
     return ", ".join(axes)
 
 
-def product(axes: Mapping[str, Array]) -> dict[str, Array]:
+def product(axes: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The product of several axes as equally long ones, the last axis running fastest."""
     shape = tuple(len(values) for values in axes.values())
     places = np.indices(shape).reshape(len(shape), -1)
@@ -144,8 +143,8 @@ def product(axes: Mapping[str, Array]) -> dict[str, Array]:
 
 def build_lanes(
     build: Callable[[Mapping[str, Array]], PyTree],
-    outer: Mapping[str, Array],
-    inner: Mapping[str, Array],
+    outer: Mapping[str, np.ndarray],
+    inner: Mapping[str, np.ndarray],
     depends: Sequence[tuple[bool, bool]],
 ) -> tuple[list[Array], Callable[[Sequence[Array]], PyTree]]:
     """The arrays of all lanes, each with just the levels it depends on (outer first), and the function that rebuilds
@@ -161,7 +160,7 @@ def build_lanes(
         arrays = jax.vmap(arrays, (None, 0), [0 if i else None for _, i in depends])
     arrays = jax.vmap(arrays, (0, None), [0 if o else None for o, _ in depends])
     leaves = arrays(dict(outer), dict(inner))
-    return leaves, rebuild[-1]
+    return [jnp.asarray(leaf) for leaf in leaves], rebuild[-1]
 
 
 Kind = Literal["system", "state", "lane", "key", "shared"]
@@ -172,8 +171,7 @@ class Levels:
     """How functions of one lane are mapped: over the inner level, and over the outer one where it lies inside the loop.
 
     Each argument has a kind: `system` (the arrays of method, problem, ...: each leaf by its own dependence), `state`
-    (always
-    per outer lane, each leaf by its own inner dependence), `lane` (per lane), `key` and `shared`.
+    (always per outer lane, each leaf by its own inner dependence), `lane` (per lane), `key` and `shared`.
     """
 
     system: tuple[tuple[bool, bool], ...] = ()

@@ -1,8 +1,8 @@
 """The pure loop: from a starting carry to the carry at a later step, for all lanes at once, with no host in it.
 
-What a step's index decides (records, stopping rules, health) happens at *events*; between events the loop does
-nothing but
-step. Chunk borders are no events, so that the length of a chunk changes no result.
+What a step's index decides (records, stopping rules, health) happens at *events*; between events the loop does nothing
+but step. An event belongs to the chunk that starts at it or passes it, and a chunk border is none by itself, so that
+the length of a chunk changes no result.
 """
 
 from collections.abc import Callable, Sequence
@@ -131,7 +131,7 @@ class Task:
     # -- all lanes -----------------------------------------------------------------------------------------------------
 
     def begin(self, system: list[Array], keys: Array, t0: Array, tables: Tables) -> Carry:
-        """The carry at the starting point."""
+        """The carry at the starting point, before anything is observed."""
 
         def run(system, keys):
             state = self.levels.each(self.first_state, "system", "key", result="state")(system, keys)
@@ -140,8 +140,7 @@ class Task:
             for r, times in enumerate(tables.times):
                 row = jax.eval_shape(self._rows(r), system, state)
                 rows.append(jax.tree.map(partial(_empty_rows, max(len(times) - 1, 1)), row))
-            positions = tuple(jnp.int32(0) for _ in tables.times)
-            return self.observe(system, Carry(state, lane, tuple(rows)), t0, positions, tables)[0]
+            return Carry(state, lane, tuple(rows))
 
         return self._around(run, system, keys)
 
@@ -155,29 +154,35 @@ class Task:
         tables: Tables,
         carry: Carry,
     ) -> Carry:
-        """The carry at step `t1`, or where the last lane stopped; `positions` counts the rows written before `t0`."""
+        """The carry at step `t1`, or where the last lane stopped; `positions` counts the rows of steps before `t0`."""
 
         def run(system, streams, carry):
             stops = self.rebuild(system)[4]
 
+            step = self.levels.each(self.next_state, "system", "key", "state", "shared", result="state")
+
+            def alive(carry):
+                return jnp.any(carry.lane.code == RUNNING)
+
             def body(loop):
                 t, positions, carry = loop
+                carry, positions = self.observe(system, carry, t, positions, tables)
                 event = jnp.minimum(t1, (t // HEALTH_STRIDE + 1) * HEALTH_STRIDE)
                 for times, position in zip(tables.times, positions, strict=True):
                     event = jnp.minimum(event, times[position])
                 for stop in stops:
                     event = jnp.minimum(event, (t // stop.every + 1) * stop.every)
-                step = self.levels.each(self.next_state, "system", "key", "state", "shared", result="state")
+                event = jnp.where(alive(carry), event, t)
                 t, state = lax.while_loop(
                     lambda c: c[0] < event, lambda c: (c[0] + 1, step(system, streams, c[1], c[0])), (t, carry.state)
                 )
-                carry, positions = self.observe(system, carry._replace(state=state), t, positions, tables)
-                return t, positions, carry
+                return t, positions, carry._replace(state=state)
 
-            def alive(loop):
-                return (loop[0] < t1) & jnp.any(loop[2].lane.code == RUNNING)
+            def going(loop):
+                t, _, carry = loop
+                return alive(carry) & ((t < t1) | (t == tables.steps))
 
-            return lax.while_loop(alive, body, (t0, positions, carry))[2]
+            return lax.while_loop(going, body, (t0, positions, carry))[2]
 
         return self._around(run, system, streams, carry)
 
@@ -193,7 +198,7 @@ class Task:
             carry, positions = self.observe(system, carry._replace(state=state), t, positions, tables)
             return (t, positions, carry), None
 
-        positions = tuple(jnp.searchsorted(times, t0, side="right").astype(jnp.int32) for times in tables.times)
+        carry, positions = self.observe(system, carry, t0, tuple(jnp.int32(0) for _ in tables.times), tables)
         return lax.scan(body, (t0, positions, carry), None, length=length)[0][2]
 
     def observe(
@@ -304,7 +309,10 @@ def inner_dependence(task: Task, system: list[Any], key: Any, flags: Sequence[bo
     axes = [0 if flag else None for flag in flags]
     own = batched(task.first_state, (axes, 0 if own_keys else None), system, key)
     t = jax.ShapeDtypeStruct((), jnp.int32)
-    single = [x if a is None else jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x, a in zip(system, axes, strict=True)]
+    single = [
+        x if a is None else jax.ShapeDtypeStruct(x.shape[1:], x.dtype, weak_type=getattr(x, "weak_type", False))
+        for x, a in zip(system, axes, strict=True)
+    ]
     lane_key = jax.ShapeDtypeStruct((), key.dtype)
     shapes, structure = jax.tree.flatten(jax.eval_shape(task.first_state, single, lane_key))
     width = next((x.shape[0] for x, a in zip(system, axes, strict=True) if a == 0), key.shape[0] if own_keys else 0)

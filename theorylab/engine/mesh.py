@@ -1,8 +1,7 @@
 """Lanes over the local devices: each device runs its own lanes by itself, with nothing to say to the others.
 
 `shard_map` and not automatic partitioning, because the outer level of a sweep is a loop on CPU, which a partitioner
-cannot
-split, and because a device whose lanes have stopped must not wait for the others.
+cannot split, and because a device whose lanes have stopped must not wait for the others.
 """
 
 from collections.abc import Callable, Sequence

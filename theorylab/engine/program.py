@@ -1,9 +1,8 @@
 """Compiled programs: nothing is baked in, and a program is compiled once for all runs that share its text.
 
 `jit` writes the arrays that a function closes over into the program's text: other values compile anew, and XLA may
-fold them
-at length (40 s were seen for one product of captured matrices). Here a function is traced, every captured array becomes
-an argument, and the compiled program is found again by the text of what was traced.
+fold them at length (40 s were seen for one product of captured matrices). Here a function is traced, every captured
+array becomes an argument, and the compiled program is found again by the text of what was traced.
 """
 
 import functools

@@ -6,7 +6,16 @@ from jaxtyping import Array, Int8
 
 
 class Status(eqx.Enumeration):
-    """How a lane ended. `str(status)` gives the sentence, `status == Status.converged` compares."""
+    """How a lane ended.
+
+    `Status[status]` gives the sentence, `status == Status.converged` compares.
+
+    **Source**: derived here.
+
+        >>> import theorylab as tl
+        >>> tl.Status[tl.Status.converged]
+        'converged: the stopping rule `until` was met.'
+    """
 
     running = "running: the lane has neither stopped nor used up its steps."
     converged = "converged: the stopping rule `until` was met."
@@ -28,7 +37,18 @@ RUNNING, CONVERGED, MAX_STEPS, STALLED, DIVERGED, NONFINITE, INVALID = range(len
 
 
 def from_code(code: Int8[Array, ""]) -> Status:
-    """The member of `Status` with this code; works on traced codes."""
+    """The member of `Status` with this code; works on traced codes.
+
+    **Arguments**: `code`, int8 (), as datasets hold it.
+
+    **Returns** the member.
+
+    **Source**: derived here.
+
+        >>> import jax.numpy as jnp, theorylab as tl
+        >>> bool(tl.engine.status.from_code(jnp.int8(2)) == tl.Status.max_steps)
+        True
+    """
     item = Status.running
     for other, name in enumerate(NAMES):
         item = Status.where(jnp.asarray(code) == jnp.int8(other), getattr(Status, name), item)

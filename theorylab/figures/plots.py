@@ -34,7 +34,8 @@ def measured(
 
     The band ends at the smallest and the largest sample, so that it stays positive on a logarithmic axis.
 
-    **Arguments**: `axes`; `x` (t,); `samples` (s, t), or (t,) for what has no error; further keywords of `axes.plot`.
+    **Arguments**: `axes`; `x` (t,); `samples` (s, t), or (t,) for what has no error; `label` and `color` of the line,
+    and further keywords of `axes.plot`.
 
     **Returns** the line.
 
@@ -61,7 +62,8 @@ def predicted(
 ) -> Any:
     """A dashed line: what the theory says.
 
-    **Arguments**: `axes`; `x` (t,); `y` (t,), or a number for a level; further keywords of `axes.plot`.
+    **Arguments**: `axes`; `x` (t,); `y` (t,), or a number for a level; `label` and `color` of the line, and further
+    keywords of `axes.plot`.
 
     **Returns** the line.
 

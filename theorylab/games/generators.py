@@ -29,7 +29,7 @@ def quadratic_game(
     Haar-distributed frame of its own; with `heterogeneous=False` all components share the three frames and differ in
     their offsets alone. With dim = 1 the spectra are their left ends, mu and 0. The game is mu-strongly monotone.
 
-    **Arguments**: `components` n >= 1; `dim` of each player, so that x has d = 2 dim; 0 <= `mu` <= `lipschitz`.
+    **Arguments**: `key`; `components` n >= 1; `dim` of each player, so that x has d = 2 dim; 0 <= `mu` <= `lipschitz`.
 
     **Returns** an `AffineGame` with offsets N(0, 1), in JAX's default precision.
 
@@ -69,7 +69,7 @@ def bilinear_game(
     all share (`heterogeneous=False`); with dim = 1 it is mu. Being symmetric and positive definite, the $B_i$ do not
     cancel: the mean coupling has singular values >= mu in either case.
 
-    **Arguments**: `components` n >= 1; `dim` of each player, so that x has d = 2 dim; 0 < `mu` <= `lipschitz`.
+    **Arguments**: `key`; `components` n >= 1; `dim` of each player, so that x has d = 2 dim; 0 < `mu` <= `lipschitz`.
 
     **Returns** an `AffineGame` with offsets N(0, 1/n^2), in JAX's default precision.
 
@@ -104,7 +104,7 @@ def wgan_mean_game(
     for all, different offsets. The solution is that of the sample, $w = 0$ and $\theta = \bar y - \bar z$, which is
     not the population's mean.
 
-    **Arguments**: `components` n >= 1; `mean` (k,), so that x has d = 2k; `variance` > 0 of each coordinate.
+    **Arguments**: `key`; `components` n >= 1; `mean` (k,), so that x has d = 2k; `variance` > 0 of each coordinate.
 
     **Returns** an `AffineGame`, in JAX's default precision.
 

@@ -33,6 +33,14 @@ class Moments(NamedTuple):
     `mean` (d,) = E x; `mse` = E|x - x*|^2; `covariance` (d, d); `contraction`, the spectral radius of E[M_w], M_w the
     matrix of one epoch; `ms_contraction`, that of E[M_w kron M_w]; `standard_error` of `mse` and `mean_standard_error`
     (d,) of `mean`, zero for an exact answer.
+
+    **Source**: derived here; see `stationary_moments`.
+
+        >>> import jax.numpy as jnp, theorylab as tl
+        >>> game = tl.games.AffineGame(jnp.asarray([[[1.0]], [[1.0]]]), jnp.asarray([[1.0], [-1.0]]))
+        >>> moments = tl.games.stationary_moments(game, tl.games.GradientDescentAscent(0.5, order="cyclic"))
+        >>> moments.contraction, moments.mean_square_stable
+        (0.25, True)
     """
 
     mean: Float[np.ndarray, " d"]

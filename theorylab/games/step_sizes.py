@@ -14,6 +14,14 @@ class Constants(NamedTuple):
     it from 0); `lambda_min`, the least singular value of that matrix; `lipschitz`, the largest; `lipschitz_max` $=
     \max_i L_i$; `variance_growth` $= \frac2n \sum_i L_i^2$; `variance` $\sigma_\star^2 = \frac1n \sum_i
     |F_i(x^\star)|^2$.
+
+    **Source**: Emmanouilidis, Vidal, Loizou (2024), arXiv 2403.07148, assumptions; see `constants`.
+
+        >>> import jax.numpy as jnp, theorylab as tl
+        >>> game = tl.games.AffineGame(jnp.asarray([[[0.0, 2.0], [-2.0, 0.0]]]), jnp.zeros((1, 2)))
+        >>> found = tl.games.step_sizes.constants(game)
+        >>> found.mu, found.lambda_min, found.lipschitz
+        (0.0, 2.0, 2.0)
     """
 
     n: int

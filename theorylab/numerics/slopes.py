@@ -10,7 +10,14 @@ RESOLVED = 3.0
 
 
 class Slope(NamedTuple):
-    """A fitted order: `slope`, its `standard_error`, and `resolved`, False when there is none (both nan)."""
+    """A fitted order: `slope`, its `standard_error`, and `resolved`, False when there is none (both nan).
+
+    **Source**: derived here; see `loglog_slope`.
+
+        >>> import theorylab as tl
+        >>> tl.numerics.Slope(2.0, 0.1, True).slope
+        2.0
+    """
 
     slope: float
     standard_error: float

@@ -1,0 +1,74 @@
+"""What every paper promises: each one finds itself here, and runs its small experiments."""
+
+import io
+import subprocess
+import sys
+import time
+
+import jax
+import pytest
+
+import theorylab as tl
+from theorylab.engine.keys import stream
+
+CPU_SECONDS = 15  # a small experiment with its compile, all threads together
+PAPERS = [tl.papers.find(slug) for slug in tl.papers.slugs()]
+EXPERIMENTS = [(paper, experiment) for paper in PAPERS for experiment in paper.experiments]
+
+
+def test_there_are_papers():
+    assert PAPERS, "the registry is empty: theorylab/papers/<room>/<slug>.py should have been found"
+
+
+def test_importing_a_paper_loads_no_jax():
+    """In a process of its own; the first paper that loads it is named."""
+    code = (
+        "import sys, theorylab.papers as papers\n"
+        "for slug in papers.slugs():\n"
+        "    papers.find(slug)\n"
+        "    assert 'jax' not in sys.modules, slug\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: paper.slug)
+def test_every_claim_reads_an_experiment_and_every_experiment_is_read(paper):
+    assert {claim.experiment for claim in paper.claims} == {experiment.name for experiment in paper.experiments}
+
+
+@pytest.fixture(scope="module", params=EXPERIMENTS, ids=lambda pair: f"{pair[0].slug}-{pair[1].name}")
+def ran(request):
+    """A small experiment as `theorylab run` runs it: paper, experiment, dataset, CPU seconds."""
+    paper, experiment = request.param
+    key = stream(jax.random.key(0), experiment.name)
+    with jax.enable_x64(paper.precision == "float64"), jax.numpy_dtype_promotion("standard"):
+        start = time.process_time()
+        dataset = experiment.run("small", key).load()
+        return paper, experiment, dataset, time.process_time() - start
+
+
+def test_small_is_small(ran):
+    assert ran[3] <= CPU_SECONDS
+
+
+def test_nothing_is_missing(ran):
+    dataset = ran[2]
+    missing = [name for name, variable in dataset.variables.items() if variable.isnull().any()]
+    assert not missing, f"{missing} have NaN: a lane failed, or a prediction was not made"
+
+
+def test_its_claims_are_as_expected(ran):
+    paper, experiment, dataset, _ = ran
+    claims = [claim for claim in paper.claims if claim.experiment == experiment.name]
+    found = {claim.id: claim.check(dataset) for claim in claims}
+    wrong = {claim.id: found[claim.id] for claim in claims if found[claim.id].verdict != claim.expected}
+    assert not wrong
+
+
+def test_its_figure_draws(ran):
+    _, experiment, dataset, _ = ran
+    with tl.figures.style():
+        figure = experiment.plot(dataset)
+        figure.savefig(io.BytesIO(), format="svg")
+    assert figure.axes and all(axes.has_data() for axes in figure.axes)
