@@ -42,9 +42,11 @@ class Case:
 def measure(case: Case, *, quick: bool, rounds: int | None, clock: Callable[[], float], ceilings: dict) -> list[dict]:
     """The rows of a case, one for each competitor."""
     entries = case.make(quick)
-    first, times = {}, {name: [] for name in entries}
+    first, compiling, times = {}, {}, {name: [] for name in entries}
     for name, entry in entries.items():
+        before = _compile_seconds()
         first[name] = _once(entry, clock)
+        compiling[name] = _compile_seconds() - before
     for _ in range(rounds or (2 if quick else case.rounds)):
         for name, entry in entries.items():
             times[name].append(_once(entry, clock))
@@ -60,6 +62,7 @@ def measure(case: Case, *, quick: bool, rounds: int | None, clock: Callable[[], 
             "size": case.size + (" (quick)" if quick else ""),
             "dtype": case.dtype,
             "unit": case.unit,
+            "compile_s": round(compiling[name], 4),
             "first_call_s": round(first[name], 4),
             "steady_s": round(steady, 4),
             "fastest_s": round(min(times[name]), 4),
@@ -75,6 +78,25 @@ def measure(case: Case, *, quick: bool, rounds: int | None, clock: Callable[[], 
             row["floor_share"] = row["gflops"] / ceilings[case.dtype]
         rows.append(row)
     return rows
+
+
+_seen: list[float] | None = None
+
+
+def _compile_seconds() -> float:
+    """What XLA has spent compiling in this process, in wall seconds."""
+    global _seen
+    if _seen is None:
+        import jax
+
+        _seen = seen = []
+
+        def listen(event: str, seconds: float, **_: Any) -> None:
+            if "backend_compile" in event:
+                seen.append(seconds)
+
+        jax.monitoring.register_event_duration_secs_listener(listen)
+    return sum(_seen)
 
 
 def _once(entry: Entry, clock: Callable[[], float]) -> float:

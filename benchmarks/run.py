@@ -11,6 +11,7 @@ ratio is the competitor's time over ours, the median over rounds with its least 
 """
 
 import argparse
+import datetime
 import importlib
 import json
 import os
@@ -120,7 +121,8 @@ def main() -> int:
         rows += found
         show(case, found)
     if asked.json:
-        asked.json.write_text(json.dumps({"machine": about, "rows": rows}, indent=1))
+        date = datetime.datetime.now(datetime.UTC).date().isoformat()
+        asked.json.write_text(json.dumps({"machine": about, "date": date, "rows": rows}, indent=1) + "\n")
     return 0
 
 
@@ -131,7 +133,8 @@ def show(case, rows: list[dict]) -> None:
         memory = f"{row['peak_mib']:8.0f} MiB" if row.get("peak_mib") else ""
         target = f"(target {row['target']:g})" if row["target"] else ""
         print(
-            f"  {row['competitor']:34s} first {row['first_call_s']:8.3f} s  steady {row['steady_s']:8.3f} s"
+            f"  {row['competitor']:34s} compile {row['compile_s']:6.2f} s  first {row['first_call_s']:8.3f} s"
+            f"  steady {row['steady_s']:8.3f} s"
             f"  {row['rate_per_s']:11.4g} {case.unit}/s"
             f"  ratio {row['ratio']:6.3f} [{row['ratio_low']:.3f}, {row['ratio_high']:.3f}] {target:13s}"
             f"{share}{memory}",

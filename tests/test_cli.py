@@ -49,7 +49,7 @@ def theorylab_(tmp_path, monkeypatch, capsys):
     for slug, (slope, expected) in PAPERS.items():
         (room / f"{slug}.py").write_text(TOY.format(slug=slug, slope=slope, expected=expected))
     monkeypatch.setattr(theorylab.papers, "__path__", [*theorylab.papers.__path__, str(tmp_path / "papers")])
-    monkeypatch.setattr(cli, "start_jax", lambda: None)
+    monkeypatch.setattr(cli, "start_jax", lambda size: None)
     monkeypatch.chdir(tmp_path)
 
     def call(*words):
@@ -171,13 +171,14 @@ def test_reading_is_light(words):
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
 
 
-def test_jax_starts_as_set(tmp_path):
-    """A device for each core that the process may use, and a lasting cache."""
+@pytest.mark.parametrize(("size", "devices"), [("small", 1), ("paper", len(os.sched_getaffinity(0)))])
+def test_jax_starts_as_set(tmp_path, size, devices):
+    """A device for each core that the process may use, unless the run is small, and a lasting cache."""
     code = (
-        "from theorylab.cli import start_jax; start_jax();"
+        f"from theorylab.cli import start_jax; start_jax({size!r});"
         "import jax; jax.jit(lambda x: x + 1)(1); print(jax.device_count())"
     )
     environment = os.environ | {"THEORYLAB_CACHE": str(tmp_path), "JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
-    assert int(done.stdout) == len(os.sched_getaffinity(0))
+    assert int(done.stdout) == devices
     assert any((tmp_path / "xla").iterdir())

@@ -130,7 +130,7 @@ class Doctor:
     def __call__(self) -> int:
         from theorylab.report import examine
 
-        start_jax()
+        start_jax("paper")
         findings = examine(cache_folder())
         if self.json:
             _print_json(findings)
@@ -181,12 +181,15 @@ def cache_folder() -> Path:
     return Path(os.environ.get("THEORYLAB_CACHE") or Path(base) / "theorylab") / "xla"
 
 
-def start_jax() -> None:
-    """What must be set before JAX starts: a CPU device for each core, and a lasting cache of compiled programs."""
+def start_jax(size: Size) -> None:
+    """What must be set before JAX starts: a CPU device for each core, and a lasting cache of compiled programs.
+
+    A small run stays on one device: its programs take seconds to compile for several, and no time to run.
+    """
     import jax
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    jax.config.update("jax_num_cpu_devices", cores)
+    jax.config.update("jax_num_cpu_devices", 1 if size == "small" else cores)
     jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
@@ -194,7 +197,7 @@ def start_jax() -> None:
 
 def _run(papers: Iterable[Paper], size: str, out: Path, seed: int, as_json: bool, fresh: bool) -> int:
     size = cast(Size, choose("size", size, get_args(Size)))
-    start_jax()
+    start_jax(size)
     from theorylab.report import run, table
 
     say = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
