@@ -91,9 +91,9 @@ def _compile_seconds() -> float:
 
         _seen = seen = []
 
-        def listen(event: str, seconds: float, **_: Any) -> None:
+        def listen(event: str, duration_secs: float, **_: Any) -> None:
             if "backend_compile" in event:
-                seen.append(seconds)
+                seen.append(duration_secs)
 
         jax.monitoring.register_event_duration_secs_listener(listen)
     return sum(_seen)

@@ -1,4 +1,4 @@
-"""Machine-learning theory as a library: an algorithm as a fast JAX kernel, its theorem as code that predicts the run."""
+"""Machine-learning theory as a library: an algorithm as a fast JAX kernel, a theorem as code that predicts runs."""
 
 import lazy_loader
 

@@ -1,5 +1,8 @@
 """Small problems with known answers."""
 
+from collections.abc import Callable
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
@@ -37,3 +40,9 @@ class Relax(tl.Method):
 
 def norm(problem, state):
     return jnp.sqrt(jnp.sum((problem.x * state.x - problem.b) ** 2))
+
+
+class Objective(eqx.Module):
+    """A loss given as a function of (x, key)."""
+
+    loss: Callable

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import theorylab as tl
-from tests.engine.problems import Linear, Relax, norm
+from tests.engine.problems import Linear, Objective, Relax, norm
 from theorylab.engine.lanes import batched, dependence
 
 KEY = jax.random.key(3)
@@ -214,9 +214,10 @@ class TestCompaction:
 
 
 def test_other_values_of_the_same_shapes_compile_nothing(compilations):
+    other = jax.random.key(9)
     run(over={"rate": [0.01, 0.02, 0.03], "scale": [1.0, 3.0]})
     with compilations() as count:
-        run(over={"rate": [0.04, 0.05, 0.06], "scale": [4.0, 5.0]}, key=9)
+        run(over={"rate": [0.04, 0.05, 0.06], "scale": [4.0, 5.0]}, key=other)
         assert count() == 0
 
 
@@ -269,6 +270,35 @@ class TestBadInput:
     def test_bad_arguments_are_named(self, keywords, message):
         with pytest.raises((ValueError, TypeError), match=message):
             run(**keywords)
+
+    def test_a_function_may_close_over_what_build_makes_but_not_over_a_lane(self):
+        def shared(key, *, rate):
+            held = jnp.asarray([1.0, 2.0])  # made here, but the same in all lanes
+            return (
+                tl.Gradient(optax.sgd, learning_rate=rate),
+                Objective(lambda x, key: jnp.sum(held * x**2)),
+                jnp.ones(2),
+            )
+
+        ds = tl.sweep(shared, over={"rate": [0.1, 0.2]}, key=KEY, steps=1)
+        np.testing.assert_allclose(ds.value[:, 0], [[0.8, 0.6], [0.6, 0.2]], rtol=1e-12)
+
+        def escaping(key, *, rate, scale):
+            return (
+                tl.Gradient(optax.sgd, learning_rate=rate),
+                Objective(lambda x, key: scale * jnp.sum(x**2)),
+                jnp.ones(2),
+            )
+
+        with pytest.raises(TypeError, match="closes over a value of an axis"):
+            tl.sweep(escaping, over={"rate": [0.1, 0.2], "scale": [1.0, 2.0]}, key=KEY, steps=1)
+
+    def test_build_may_look_at_what_no_axis_touches(self):
+        def looking(key, *, rate):
+            held = jnp.asarray([1.0, 2.0])
+            return Relax(rate, 0.0), Linear(held * float(jnp.sum(held)), jnp.ones(2))
+
+        assert tl.sweep(looking, over={"rate": [0.1]}, key=KEY, steps=1).status.values.tolist() == [[2]]
 
     def test_what_build_returns_is_checked(self):
         with pytest.raises(TypeError, match="build must return"):

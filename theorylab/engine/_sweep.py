@@ -20,7 +20,7 @@ from .block import Block, tables
 from .dataset import Grid, Part, assemble, columns, describe
 from .drive import Compaction, Stats, drive
 from .keys import as_key, build_key, seed_key, stream
-from .lanes import Levels, build_lanes, dependence, first_lane, product
+from .lanes import Levels, build_lanes, dependence, first_lane, lane_shapes, product
 from .lanes import split as split_arrays
 from .loop import Task, checked, inner_dependence
 from .mesh import split
@@ -264,25 +264,21 @@ class _Draws:
 
     def __init__(self, key: PRNGKeyArray, seeds: np.ndarray):
         self.seeds, self._impl = seeds, jax.random.key_impl(key)
-        self.own, self.build = (np.asarray(data) for data in _seed_data(key, seeds))
+        self.own, self.build, self.steps = (np.asarray(data) for data in _seed_data(key, seeds))
 
     def wrap(self, data: Any) -> Array:
         return jax.random.wrap_key_data(data, impl=self._impl)
 
-    def lanes(self, data: np.ndarray, outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
-        """Keys of (outer, inner) lanes of their own, from their seeds' keys and the two levels' shares of the index."""
-        return np.asarray(_lane_data(self.wrap(data), outer, inner))
-
-    def steps(self, data: np.ndarray) -> np.ndarray:
-        """The streams that steps draw from."""
-        flat = data.reshape(-1, data.shape[-1])
-        return np.asarray(_step_data(self.wrap(flat))).reshape(data.shape)
+    def lanes(self, data: np.ndarray, outer: np.ndarray, inner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Keys and step streams of (outer, inner) lanes of their own, from their seeds' keys and their index' parts."""
+        own, steps = _lane_data(self.wrap(data), outer, inner)
+        return np.asarray(own), np.asarray(steps)
 
 
 @jax.jit
 def _seed_data(key, seeds):
     own = jax.vmap(lambda s: seed_key(key, s))(seeds)
-    return jax.random.key_data(own), jax.random.key_data(jax.vmap(build_key)(own))
+    return tuple(jax.random.key_data(keys) for keys in (own, jax.vmap(build_key)(own), _streams(own)))
 
 
 @jax.jit
@@ -290,12 +286,12 @@ def _lane_data(keys, outer, inner):
     def draw(k, o):
         return jax.vmap(lambda i: jax.random.fold_in(stream(k, "lane"), o + i))(inner)
 
-    return jax.random.key_data(jax.vmap(draw)(keys, outer))
+    own = jax.vmap(draw)(keys, outer)
+    return jax.random.key_data(own), jax.random.key_data(jax.vmap(_streams)(own))
 
 
-@jax.jit
-def _step_data(keys):
-    return jax.random.key_data(jax.vmap(lambda k: stream(k, "step"))(keys))
+def _streams(keys):
+    return jax.vmap(lambda k: stream(k, "step"))(keys)
 
 
 class _Plan:
@@ -315,8 +311,9 @@ class _Plan:
 
         self.system, axes = system, {**moving, SEED: draws.build}
         depends = dependence(system, axes)
-        self.single, rebuild = first_lane(system, axes)
-        self.method, problem, *_ = rebuild(self.single)
+        self.first = lambda: first_lane(system, axes)[0]
+        self.single, rebuild = _looked_at(system, axes, draws.wrap(draws.own[0]))
+        self.method, problem, *_ = rebuild(list(np.zeros(len(self.single))))
         begin = len(split_arrays(self.method)[0])
         end = begin + len(split_arrays(problem)[0])
         outer = {SEED}.union(*depends[begin:end])
@@ -326,17 +323,16 @@ class _Plan:
         self.outer_values = product({n: axes[n] for n in self.outer})
         self.inner_values = product({n: axes[n] for n in self.inner}) if self.inner else {}
         self.own_keys = coupling == "independent" and bool(self.inner)
-        self.keys = self._lane_keys(axes)
+        self.keys, self.streams = self._lane_keys(axes)
         self.key = draws.wrap(draws.own[0])
         self.shape = (len(self.keys), len(next(iter(self.inner_values.values()))) if self.inner else 1)
 
         one = Task(rebuild)
-        checked(one, self.single, self.key)
         mode = "none" if not self.inner else self.method.lanes if lanes == "auto" else lanes
         around = lanes == "map" or (lanes == "auto" and jax.default_backend() == "cpu")
         flags = [i for _, i in self.depends]
         wide = [
-            jax.ShapeDtypeStruct((self.shape[1], *x.shape), x.dtype, weak_type=x.aval.weak_type) if f else x
+            jax.ShapeDtypeStruct((self.shape[1], *x.shape), x.dtype, weak_type=x.weak_type) if f else x
             for x, f in zip(self.single, flags, strict=True)
         ]
         key = jax.ShapeDtypeStruct(self.keys.shape[1:-1], self.key.dtype)
@@ -349,11 +345,14 @@ class _Plan:
         levels = Levels(tuple(self.depends), tuple(state), mode, "around" if around else "inside", self.own_keys)
         self.task = replace(one, levels=levels)
 
-    def _lane_keys(self, axes: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The data of each outer lane's key, or of each lane's where lanes draw on their own."""
-        own = product({n: self.draws.own if n == SEED else axes[n] for n in self.outer})[SEED]
+    def _lane_keys(self, axes: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """The data of each outer lane's key and step stream, or of each lane's where lanes draw on their own."""
+        own, steps = (
+            product({n: data if n == SEED else axes[n] for n in self.outer})[SEED]
+            for data in (self.draws.own, self.draws.steps)
+        )
         if self.coupling == "seed":
-            return own
+            return own, steps
         names = [n for n in axes if n != SEED]
         strides = {n: int(np.prod([len(axes[m]) for m in names[i + 1 :]], dtype=int)) for i, n in enumerate(names)}
 
@@ -361,8 +360,8 @@ class _Plan:
             places = product({n: np.arange(len(axes[n])) for n in level}) if level else {"": np.zeros(1, int)}
             return sum((places[n] * strides.get(n, 0) for n in places), np.zeros(1, int)).astype(np.uint32)
 
-        lanes = self.draws.lanes(own, share(self.outer), share(self.inner))
-        return lanes if self.inner else lanes[:, 0]
+        own, steps = self.draws.lanes(own, share(self.outer), share(self.inner))
+        return (own, steps) if self.inner else (own[:, 0], steps[:, 0])
 
     # -- shapes --------------------------------------------------------------------------------------------------------
 
@@ -378,7 +377,7 @@ class _Plan:
     def fingerprint(self) -> dict[str, str]:
         from .store import fingerprint
 
-        return fingerprint(replace(self.task, levels=Levels()), self.single, self.key)
+        return fingerprint(replace(self.task, levels=Levels()), self.first(), self.key)
 
     def blocks(self, memory_limit: int | None) -> list[list[int]]:
         """The blocks that fit: outer ranges of equal width, inner ranges too where one outer lane is too much."""
@@ -438,8 +437,10 @@ class _Plan:
             {n: v[inner] for n, v in self.inner_values.items()},
             self.depends,
         )
-        data = self.keys[outer][:, inner] if self.own_keys else self.keys[outer]
-        keys, streams = self.draws.wrap(data), self.draws.wrap(self.draws.steps(data))
+        keys, streams = (
+            self.draws.wrap(data[outer][:, inner] if self.own_keys else data[outer])
+            for data in (self.keys, self.streams)
+        )
         task = replace(self.task, rebuild=rebuild)
         running = Block.begin(task, leaves, keys, streams, tables(times, steps), spread, 0)
         if resume is not None:
@@ -447,6 +448,26 @@ class _Plan:
         drive(running, steps, stats, chunk=chunk, compact=compact, after=hooks)
         found = columns(running.harvest(), records, times)
         return {name: x[: o1 - o0, : i1 - i0] for name, x in found.items()}
+
+
+def _looked_at(system: Callable, axes: Mapping[str, np.ndarray], key: PRNGKeyArray) -> tuple[list[Any], Callable]:
+    """One lane's shapes and the function that rebuilds it, after a look that its step keeps them."""
+    escaped = jax.errors.UnexpectedTracerError
+    try:
+        found = lane_shapes(system, axes)
+        checked(Task(found[1]), found[0], key)
+    except escaped:
+        # a function that `build` made holds an array that it made too: concrete, if no axis touches it, in a real run
+        found = first_lane(system, axes)
+        try:
+            checked(Task(found[1]), found[0], key)
+        except escaped as error:
+            raise TypeError(
+                "build: a function that it returns closes over a value of an axis. Pass that value as an array that the"
+                " problem or the method holds (for instance data=...), so that each lane has its own."
+            ) from error
+        return [jax.ShapeDtypeStruct(x.shape, x.dtype, weak_type=x.weak_type) for x in found[0]], found[1]
+    return found
 
 
 def _padded(start: int, stop: int, width: int) -> np.ndarray:

@@ -86,11 +86,38 @@ def first_lane(
     return [lax.squeeze(leaf, (0,)) for leaf in leaves], rebuild[-1]
 
 
+def lane_shapes(
+    build: Callable[[Mapping[str, Array]], PyTree], axes: Mapping[str, np.ndarray]
+) -> tuple[list[jax.ShapeDtypeStruct], Callable[[Sequence[Any]], PyTree]]:
+    """The shapes of `first_lane`, and its function that rebuilds."""
+    rebuild: list[Callable] = []
+
+    def one():
+        leaves, combine = first_lane(build, axes)
+        rebuild.append(combine)
+        return leaves
+
+    leaves = _traced_or_run(one)
+    return [jax.ShapeDtypeStruct(x.shape, x.dtype, weak_type=_weak(x)) for x in leaves], rebuild[-1]
+
+
+def _weak(x: Any) -> bool:
+    return x.weak_type if isinstance(x, jax.ShapeDtypeStruct) else jax.typeof(x).weak_type
+
+
+def _traced_or_run(fn: Callable, *args: Any) -> Any:
+    """`fn` for its shapes and side effects: traced, which compiles nothing, or run where it asks for a number."""
+    try:
+        return jax.eval_shape(fn, *args)
+    except _CONCRETE:
+        return fn(*args)
+
+
 def dependence(build: Callable[[Mapping[str, Array]], PyTree], axes: Mapping[str, Any]) -> list[set[str]]:
     """For each array leaf of what `build` returns, the axes that it depends on.
 
-    `build` runs eagerly, under one `vmap` of size 2 for the axis in question and one of size 1 for all others, so that
-    what no axis touches stays concrete.
+    `build` runs under one `vmap` of size 2 for the axis in question and one of size 1 for all others: traced, or, where
+    it asks for the value of something, eagerly, so that what no axis touches is concrete.
 
     **Raises** `TypeError`, naming the axis, when `build` turns a lane's value into a Python number or branches on it.
     """
@@ -113,7 +140,7 @@ def dependence(build: Callable[[Mapping[str, Array]], PyTree], axes: Mapping[str
         twice = values[np.asarray([0, 0])]
         inner = jax.vmap(lambda others, value, name=name: probe(name, others, value), (None, 0))
         try:
-            (jax.vmap(inner, (0, None)) if others else inner)(others, twice)
+            _traced_or_run(jax.vmap(inner, (0, None)) if others else inner, others, twice)
         except _CONCRETE as error:
             raise TypeError(
                 f"build: it turns a value of the axis {_culprit(build, axes)!r} into a Python number or branches on it,"

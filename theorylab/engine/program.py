@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
 import jax.extend.core as jex_core
+import numpy as np
 from jax import lax
 from jax.core import eval_jaxpr
 from jaxtyping import PyTree
@@ -142,14 +143,14 @@ def _inline(jaxpr: Any, consts: Sequence, args: Sequence) -> list:
         return v.val if isinstance(v, jex_core.Literal) else values[v]
 
     for eqn in jaxpr.eqns:
-        inputs, params = [read(v) for v in eqn.invars], eqn.params
-        rule = _UNFOLD.get(eqn.primitive.name) if any(map(_holds, _closed(params))) else None
+        inputs = [read(v) for v in eqn.invars]
+        rule = _UNFOLD.get(eqn.primitive.name) if any(map(_holds, _closed(eqn.params))) else None
         if rule is None:
             variables = [v for v in eqn.invars if not isinstance(v, jex_core.Literal)]
             alone = jaxpr.replace(constvars=variables, invars=[], outvars=eqn.outvars, eqns=[eqn])
             out = eval_jaxpr(alone, [values[v] for v in variables])
         else:
-            out = rule(inputs, params)
+            out = rule(inputs, eqn)
         values.update(zip(eqn.outvars, out, strict=True))
     return [read(v) for v in jaxpr.outvars]
 
@@ -162,36 +163,41 @@ def _body(closed: Any) -> Callable[..., list]:
     return lambda *args: _inline(closed.jaxpr, closed.consts, args)
 
 
-def _while(inputs, params):
+def _while(inputs, eqn):
+    params = eqn.params
     c, b = params["cond_nconsts"], params["body_nconsts"]
     cond_consts, body_consts, init = inputs[:c], inputs[c : c + b], inputs[c + b :]
     cond, body = _body(params["cond_jaxpr"]), _body(params["body_jaxpr"])
     return lax.while_loop(lambda x: cond(*cond_consts, *x)[0], lambda x: body(*body_consts, *x), init)
 
 
-def _scan(inputs, params):
-    c, n = params["num_consts"], params["num_carry"]
+def _scan(inputs, eqn):
+    inner = eqn.params["jaxpr"].jaxpr
+    # from the shapes, since the names of the counts differ between versions: what is scanned has one axis more
+    scanned = sum(np.ndim(x) != v.aval.ndim for x, v in zip(inputs, inner.invars, strict=True))
+    n = sum(o.aval.ndim == v.aval.ndim for o, v in zip(eqn.outvars, inner.outvars, strict=True))
+    c = len(inputs) - scanned - n
     consts, init, xs = inputs[:c], inputs[c : c + n], inputs[c + n :]
-    body = _body(params["jaxpr"])
+    body = _body(eqn.params["jaxpr"])
 
     def step(carry, x):
         out = body(*consts, *carry, *x)
         return out[:n], out[n:]
 
-    keywords = {name: params[name] for name in ("reverse", "length", "unroll")}
+    keywords = {name: eqn.params[name] for name in ("reverse", "length", "unroll")}
     carry, ys = lax.scan(step, init, xs, **keywords)
     return [*carry, *ys]
 
 
-def _cond(inputs, params):
-    return lax.switch(inputs[0], [_body(branch) for branch in params["branches"]], *inputs[1:])
+def _cond(inputs, eqn):
+    return lax.switch(inputs[0], [_body(branch) for branch in eqn.params["branches"]], *inputs[1:])
 
 
 _UNFOLD = {
-    "jit": lambda inputs, params: _body(params["jaxpr"])(*inputs),
-    "pjit": lambda inputs, params: _body(params["jaxpr"])(*inputs),
-    "custom_jvp_call": lambda inputs, params: _body(params["call_jaxpr"])(*inputs),
-    "custom_vjp_call": lambda inputs, params: _body(params["call_jaxpr"])(*inputs),
+    "jit": lambda inputs, eqn: _body(eqn.params["jaxpr"])(*inputs),
+    "pjit": lambda inputs, eqn: _body(eqn.params["jaxpr"])(*inputs),
+    "custom_jvp_call": lambda inputs, eqn: _body(eqn.params["call_jaxpr"])(*inputs),
+    "custom_vjp_call": lambda inputs, eqn: _body(eqn.params["call_jaxpr"])(*inputs),
     "while": _while,
     "scan": _scan,
     "cond": _cond,

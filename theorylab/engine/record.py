@@ -110,12 +110,12 @@ class Reduction(eqx.Module):
         ...     def update(self, carry, value, t):
         ...         return carry + value
         >>> record = tl.Record(tl.every(1), path=Total(lambda problem, state: jnp.linalg.norm(state.x), after=10))
-        >>> record.reductions["path"].after
+        >>> int(record.reductions["path"].after)
         10
     """
 
     fn: Callable[[Any, Any], PyTree]
-    after: int = eqx.field(static=True, default=0)
+    after: Int[Array, ""] = eqx.field(converter=lambda t: jnp.asarray(t, jnp.int32), default=0)
 
     @abc.abstractmethod
     def init(self, value: PyTree) -> PyTree:

@@ -1,5 +1,6 @@
 """Random games with known constants, and the game of a Wasserstein GAN that learns a mean."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,12 +45,7 @@ def quadratic_game(
         (4, 6)
     """
     _check(components, dim, mu, lipschitz)
-    key_p, key_b, key_c, key_offset = jax.random.split(key, 4)
-    curvature, coupling = jnp.linspace(mu, lipschitz, dim), jnp.linspace(0.0, 1.0, dim)
-    p = _symmetric(key_p, components, curvature, heterogeneous)
-    b = _symmetric(key_b, components, coupling, heterogeneous)
-    c = _symmetric(key_c, components, curvature, heterogeneous)
-    return AffineGame(jnp.block([[p, b], [-b, c]]), jax.random.normal(key_offset, (components, 2 * dim)))
+    return AffineGame(*_quadratic(key, components, dim, mu, lipschitz, heterogeneous))
 
 
 def bilinear_game(
@@ -83,11 +79,7 @@ def bilinear_game(
         0.0
     """
     _check(components, dim, mu, lipschitz)
-    key_b, key_offset = jax.random.split(key)
-    b = _symmetric(key_b, components, jnp.linspace(mu, lipschitz, dim), heterogeneous)
-    zero = jnp.zeros_like(b)
-    offsets = jax.random.normal(key_offset, (components, 2 * dim)) / components
-    return AffineGame(jnp.block([[zero, b], [-b, zero]]), offsets)
+    return AffineGame(*_bilinear(key, components, dim, mu, lipschitz, heterogeneous))
 
 
 def wgan_mean_game(
@@ -131,11 +123,31 @@ def wgan_mean_game(
     return AffineGame(jnp.broadcast_to(matrix, (components, 2 * k, 2 * k)), offsets, solution)
 
 
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _quadratic(key, components, dim, mu, lipschitz, heterogeneous):
+    key_p, key_b, key_c, key_offset = jax.random.split(key, 4)
+    curvature, coupling = jnp.linspace(mu, lipschitz, dim), jnp.linspace(0.0, 1.0, dim)
+    p = _symmetric(key_p, components, curvature, heterogeneous)
+    b = _symmetric(key_b, components, coupling, heterogeneous)
+    c = _symmetric(key_c, components, curvature, heterogeneous)
+    return jnp.block([[p, b], [-b, c]]), jax.random.normal(key_offset, (components, 2 * dim))
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _bilinear(key, components, dim, mu, lipschitz, heterogeneous):
+    key_b, key_offset = jax.random.split(key)
+    b = _symmetric(key_b, components, jnp.linspace(mu, lipschitz, dim), heterogeneous)
+    zero = jnp.zeros_like(b)
+    offsets = jax.random.normal(key_offset, (components, 2 * dim)) / components
+    return jnp.block([[zero, b], [-b, zero]]), offsets
+
+
 def _symmetric(key, components, eigenvalues, heterogeneous):
-    frames = jax.random.orthogonal(key, len(eigenvalues), (components if heterogeneous else 1,))
+    # as many frames either way, so that both kinds of game are one program
+    frames = jax.random.orthogonal(key, len(eigenvalues), (components,))
+    frames = jnp.where(heterogeneous, frames, frames[:1])
     matrices = jnp.einsum("nij,j,nkj->nik", frames, eigenvalues, frames)
-    matrices = (matrices + matrices.mT) / 2
-    return jnp.broadcast_to(matrices, (components, *matrices.shape[1:]))
+    return (matrices + matrices.mT) / 2
 
 
 def _check(components: int, dim: int, mu: Any = 0.0, lipschitz: Any = 1.0) -> None:
