@@ -44,7 +44,8 @@ def test_a_store_gives_back_what_the_sweep_gave(tmp_path):
     ds = sweep(tmp_path)
     assert ds.equals(sweep(None))
     assert tl.load(tmp_path).equals(ds) and sweep(tmp_path).equals(ds)
-    assert len(list((tmp_path / "shards").iterdir())) == 3 and not list((tmp_path / "state").iterdir())
+    shards = list((tmp_path / "shards").iterdir())
+    assert len(shards) == json.loads(ds.attrs["stats"])["blocks"] > 1 and not list((tmp_path / "state").iterdir())
     attrs = tl.load(tmp_path).attrs
     assert (
         attrs["finished"] == 1 and json.loads(attrs["config"])["steps"] == 50 and "jax" in json.loads(attrs["versions"])
@@ -54,9 +55,11 @@ def test_a_store_gives_back_what_the_sweep_gave(tmp_path):
 def test_what_has_not_run_is_nan_and_not_completed(tmp_path):
     whole = sweep(tmp_path)
     (tmp_path / "done.json").unlink()
-    next(iter(sorted((tmp_path / "shards").iterdir()))).unlink()
+    gone = min((tmp_path / "shards").iterdir())
+    gone.unlink()
+    start, stop = map(int, gone.stem.split("-"))
     part = tl.load(tmp_path)
-    assert part.attrs["finished"] == 0 and part.completed.sum() == 4
+    assert part.attrs["finished"] == 0 and part.completed.size - part.completed.sum() == stop - start > 0
     assert (
         np.isnan(part.value.values[~part.completed.values]).all()
         and np.isnan(part.e.values[~part.completed.values]).all()

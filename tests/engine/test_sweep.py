@@ -77,6 +77,24 @@ def test_a_block_smaller_than_a_lane_still_runs(reference):
     rounding(run(memory_limit=1), reference)
 
 
+def test_scratch_that_the_guess_cannot_see_makes_blocks_narrower():
+    """A step whose scratch is a matrix where its state is a vector: only the compiled program tells."""
+
+    class Heavy(Relax):
+        def step(self, problem, state, key):
+            outer = jnp.sin(jnp.outer(state.x, jnp.arange(1.0, 65.0)) * self.rate)  # (64, 64) a lane
+            return tl.engine.State(jnp.linalg.solve(outer @ outer.T + jnp.eye(64), state.x))
+
+    def heavy(key, *, rate):
+        return Heavy(rate), Linear(jnp.ones(64), jnp.ones(64))
+
+    asked = {"over": {"rate": np.linspace(0.1, 0.2, 16)}, "key": KEY, "steps": 2, "mesh": jax.local_devices()[:1]}
+    whole, few = tl.sweep(heavy, **asked), tl.sweep(heavy, memory_limit=500_000, **asked)
+    assert json.loads(whole.attrs["stats"])["blocks"] == 1
+    assert 2 <= json.loads(few.attrs["stats"])["blocks"] <= 8  # 16 lanes of some 60 kB
+    np.testing.assert_allclose(few.value, whole.value, rtol=1e-9)
+
+
 def test_one_device_and_eight_agree(reference):
     assert jax.local_device_count() == 8
     rounding(run(mesh=jax.local_devices()[:1]), reference)
@@ -127,15 +145,15 @@ def test_dependence_is_exact_per_leaf():
 
 def test_shared_state_stays_shared():
     """A permutation drawn per seed must not be copied to every lane: that would turn the matrix product into many."""
-    from theorylab.engine._sweep import _Draws, _Plan
+    from theorylab.engine.plan import Draws, Plan
 
     def made(key, *, step_size):
         game = tl.games.AffineGame(jnp.stack([jnp.eye(2), 2 * jnp.eye(2)]), jnp.ones((2, 2)))
         return tl.games.Extragradient(step_size, step_size, order="once"), game, jnp.zeros(2)
 
     axes = {"step_size": np.asarray([0.1, 0.2])}
-    draws = _Draws(KEY, np.arange(2, dtype=np.uint32))
-    plan = _Plan(made, {}, axes, draws, ((), ()), lanes="auto", coupling="seed", mesh=None, when=([], 5))
+    draws = Draws(KEY, np.arange(2, dtype=np.uint32))
+    plan = Plan(made, {}, axes, draws, ((), ()), lanes="auto", coupling="seed", mesh=None, when=([], 5))
     assert plan.outer == ["seed"] and plan.inner == ["step_size"]
     assert plan.task.levels.state == (True, False)  # the iterate is per lane, the permutation is not
 
