@@ -116,7 +116,7 @@ def main() -> int:
         for row in found:
             row["precision"] = "highest"
             row["device"] = about["device"]
-            if asked.memory:
+            if asked.memory and case.unit != "processes":
                 row["peak_mib"] = peak_mib(case.name, row["competitor"], asked.quick)
         rows += found
         show(case, found)

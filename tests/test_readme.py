@@ -1,6 +1,8 @@
 """What the README shows runs, and shows what it says."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -31,3 +33,9 @@ def test_links_and_figures_are_there():
     root = Path(__file__).parents[1]
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
         assert (root / target).exists(), target
+
+
+def test_the_table_of_speed_is_what_the_rows_say():
+    root = Path(__file__).parents[1]
+    made = subprocess.run([sys.executable, root / "benchmarks" / "table.py", "--check"], check=False)
+    assert made.returncode == 0, "run python benchmarks/table.py"

@@ -51,7 +51,8 @@ def _(axis_size, in_batched, matrix, x):
 
 def _lanes(matrix, xs):
     def columns(matrix, xs):
-        # the barriers keep XLA from folding the transposes back into the product
-        return lax.optimization_barrier(matrix @ lax.optimization_barrier(xs.T)).T
+        # the barriers keep XLA from turning the product around, with the lanes in rows, and from reading its result askew
+        product = lax.optimization_barrier(lax.dot_general(matrix, xs, (((1,), (1,)), ((), ()))))
+        return lax.optimization_barrier(product.T)
 
     return lax.platform_dependent(matrix, xs, cpu=columns, default=lambda matrix, xs: xs @ matrix.T)
