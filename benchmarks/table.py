@@ -28,7 +28,7 @@ def table(content: dict) -> str:
             continue
         target = "" if row["target"] is None else f">= {row['target']:.3g}"
         lines.append(
-            f"| {row['case'].replace('_', ' ')}: {row['size']} | {row['competitor']} |"
+            f"| {row['case'].replace('_', ' ')}: {row['size'].replace('|', chr(92) + '|')} | {row['competitor']} |"
             f" {row['ratio']:.2f} ({row['ratio_low']:.2f} to {row['ratio_high']:.2f}) | {target} |"
             f" {ours[row['case']]['compile_s']:.1f} s |"
         )

@@ -51,7 +51,7 @@ def _(axis_size, in_batched, matrix, x):
 
 def _lanes(matrix, xs):
     def columns(matrix, xs):
-        # the barriers keep XLA from turning the product around, with the lanes in rows, and from reading its result askew
+        # the barriers keep XLA from turning the product around, lanes in rows, and from reading its result askew
         product = lax.optimization_barrier(lax.dot_general(matrix, xs, (((1,), (1,)), ((), ()))))
         return lax.optimization_barrier(product.T)
 
