@@ -127,7 +127,9 @@ def test_a_folder_that_cannot_be_written(theorylab_, tmp_path):
 
 
 def test_list_filters(theorylab_):
-    slugs = lambda *words: [card["slug"] for card in json.loads(theorylab_("list", "--json", *words)[1])]  # noqa: E731
+    def slugs(*words):
+        return [card["slug"] for card in json.loads(theorylab_("list", "--json", *words)[1])]
+
     assert set(slugs("--room", "toys")) == set(PAPERS) and "seg_rr" in slugs()
     assert set(slugs("--room", "toys", "--status", "fails")) == {"toy_contradicted", "toy_surprise"}
     assert len(theorylab_("list", "--room", "toys")[1].splitlines()) == len(PAPERS)

@@ -6,6 +6,7 @@ import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -200,7 +201,7 @@ def _run(papers: Iterable[Paper], size: str, out: Path, seed: int, as_json: bool
     start_jax(size)
     from theorylab.report import run, table
 
-    say = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
+    say = partial(print, file=sys.stderr, flush=True)
     reports = [run(paper, size=size, seed=seed, out=out, fresh=fresh, say=say) for paper in papers]
     results = [result for report in reports for result in report.results]
     if as_json:

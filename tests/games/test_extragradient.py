@@ -132,7 +132,10 @@ def test_lanes_are_runs(make_affine):
     game = make_affine(6, 5, 3)
     steps = jnp.asarray([0.01, 0.05, 0.1])
     x0 = jnp.asarray([1.0, -1.0, 2.0])
-    build = lambda s: games.Extragradient(s, 2 * s)  # noqa: E731
+
+    def build(s):
+        return games.Extragradient(s, 2 * s)
+
     lanes = jax.vmap(lambda s: run(build(s), game, x0, KEY, 3))(steps)
     for k, s in enumerate(steps):
         assert np.allclose(lanes[k], run(build(s), game, x0, KEY, 3), rtol=1e-13, atol=0)

@@ -60,7 +60,10 @@ def test_games_give_their_constants(make_affine):
     scatter = np.mean(np.sum((values - values.mean(axis=0)) ** 2, axis=2), axis=0)
     distance = np.sum((x - np.asarray(game.solution)) ** 2, axis=1)
     assert np.all(scatter <= found.variance_growth * distance + 2 * found.variance)
-    pick = lambda *names: {name: getattr(found, name) for name in names}  # noqa: E731
+
+    def pick(*names):
+        return {name: getattr(found, name) for name in names}
+
     assert step_sizes.strongly_monotone(game) == step_sizes.strongly_monotone(**pick("n", "mu", "lipschitz_max"))
     assert step_sizes.affine(game) == step_sizes.affine(**pick("n", "lambda_min", "lipschitz_max"))
     assert step_sizes.affine(game, version="figure1") == step_sizes.affine(version="figure1", **pick(*NUMBERS))

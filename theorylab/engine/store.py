@@ -140,7 +140,7 @@ class Store:
             raise NotADirectoryError(f"store: {self.path} is a file; name a folder")
         for folder in (self.path, self.path / "shards", self.path / "state"):
             folder.mkdir(parents=True, exist_ok=True)
-        self._lock = open(self.path / ".lock", "w")  # noqa: SIM115  held as long as the store
+        self._lock = open(self.path / ".lock", "w")  # noqa: SIM115  open as long as the store, since closing it gives up the lock
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
