@@ -96,6 +96,68 @@ def gradient_descent_ascent(dtype: str) -> Example:
     )
 
 
+def independent_extragradient(dtype: str) -> Example:
+    def method(step_size, extrapolation_step=0.1, order="flipflop", batch_size=2):  # the last group is smaller
+        return tl.games.IndependentExtragradient(step_size, extrapolation_step, order=order, batch_size=batch_size)
+
+    return Example(
+        method=method,
+        problem=lambda scale: _affine_game(dtype, scale),
+        x0=jnp.asarray([3, -1], dtype),
+        over={"step_size": np.asarray([0.02, 0.05, 0.1], dtype)},
+        bad={"step_size": 0.0, "extrapolation_step": -0.1, "batch_size": 0, "x0": jnp.zeros(3, dtype)},
+    )
+
+
+def optimistic_gradient(dtype: str) -> Example:
+    def method(step_size, order="reshuffle"):
+        return tl.games.OptimisticGradient(step_size, order=order)
+
+    def problem(scale):
+        return tl.games.FiniteSum(_pull, 3, data=jnp.asarray([[1, 2], [-1, 0], [3, 1]], dtype) * scale)
+
+    return Example(
+        method=method,
+        problem=problem,
+        x0={"u": jnp.asarray([1, -1], dtype), "v": jnp.asarray([2], dtype)},
+        over={"step_size": np.asarray([0.02, 0.05, 0.1], dtype)},
+        bad={"step_size": float("inf"), "order": "flip", "x0": jnp.zeros(3, dtype)},
+    )
+
+
+def hamiltonian_gradient(dtype: str) -> Example:
+    def method(scale, exponent=0.5, order="cyclic"):  # a schedule: the state counts updates
+        return tl.games.HamiltonianGradient(tl.games.Power(scale, exponent), order=order)
+
+    return Example(
+        method=method,
+        problem=lambda scale: _affine_game(dtype, scale),
+        x0=jnp.asarray([3, -1], dtype),
+        over={"scale": np.asarray([0.01, 0.02, 0.05], dtype)},
+        bad={"scale": 0.0, "exponent": -1.0, "order": "random", "x0": jnp.zeros(3, dtype)},
+    )
+
+
+def richardson(dtype: str) -> Example:
+    def method(step_size, multipliers=(1, 2), coupling="independent", noise_site="oracle_step"):
+        inner = tl.games.GradientDescentAscent(step_size, noise_site=noise_site)
+        return tl.games.Richardson(inner, multipliers, coupling, average=True)
+
+    return Example(
+        method=method,
+        problem=lambda scale: _affine_game(dtype, scale),
+        x0=jnp.asarray([3, -1], dtype),
+        over={"step_size": np.asarray([0.02, 0.05, 0.1], dtype)},
+        bad={
+            "step_size": -1.0,
+            "multipliers": (1, 1),
+            "coupling": "both",
+            "noise_site": "somewhere",
+            "x0": jnp.zeros(3, dtype),
+        },
+    )
+
+
 def gradient(dtype: str) -> Example:
     def method(learning_rate, b1=0.8):
         return tl.Gradient(optax.adam, learning_rate=learning_rate, b1=b1)
@@ -114,4 +176,8 @@ EXAMPLES: dict[type[tl.Method], Callable[[str], Example]] = {
     tl.Gradient: gradient,
     tl.games.Extragradient: extragradient,
     tl.games.GradientDescentAscent: gradient_descent_ascent,
+    tl.games.HamiltonianGradient: hamiltonian_gradient,
+    tl.games.IndependentExtragradient: independent_extragradient,
+    tl.games.OptimisticGradient: optimistic_gradient,
+    tl.games.Richardson: richardson,
 }

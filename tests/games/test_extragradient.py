@@ -83,7 +83,9 @@ def test_equal_components_leave_no_order(make_affine):
     x0 = jnp.asarray([1.0, 2.0, 3.0])
     alone = run(games.Extragradient(0.05, 0.1, "cyclic"), game, x0, KEY, 15)[4::5]
     for order in orders.ORDERS:
-        assert np.array_equal(run(games.Extragradient(0.05, 0.1, order), copies, x0, KEY, 3), alone)
+        epochs = 3 if order != "flipflop" else 1  # of ten updates
+        found = run(games.Extragradient(0.05, 0.1, order), copies, x0, KEY, epochs)
+        assert np.array_equal(found[-1], alone[2 if order != "flipflop" else 1])
 
 
 def test_a_noiseless_solution_stays_put(make_affine):

@@ -52,9 +52,36 @@ def test_same_draws_in_both_precisions():
 
 
 def test_unknown_order():
-    with pytest.raises(ValueError, match="'reshuffle', 'once', 'cyclic': did you mean 'reshuffle'"):
+    with pytest.raises(ValueError, match="'once', 'cyclic', 'flipflop': did you mean 'reshuffle'"):
         orders.check("reshuffled")
     with pytest.raises(ValueError, match="choose one of them"):
         orders.table("zzz", KEY, 3)
     with pytest.raises(ValueError, match="fixed"):
         orders.table("once", KEY, 3)
+
+
+@pytest.mark.parametrize("order", orders.ORDERS)
+def test_groups_of_one_are_the_table(order):
+    kept = orders.fixed(order, KEY, 5)
+    (block,) = orders.groups(order, KEY, 5, kept)
+    assert np.array_equal(block[:, 0], orders.table(order, KEY, 5, kept))
+    if order == "flipflop":
+        assert np.array_equal(block, block[::-1]) and sorted(block[:5, 0].tolist()) == list(range(5))
+
+
+@pytest.mark.parametrize(("batch_size", "samples"), [(2, 1), (3, 1), (7, 1), (1, 2), (3, 2)])
+def test_groups_cut_passes_and_drop_nothing(batch_size, samples):
+    """Each pass visits every component once; only the last group may be smaller; flip-flop returns the way it came."""
+    n = 7
+    there = orders.groups("reshuffle", KEY, n, batch_size=batch_size, samples=samples)
+    sequence = np.concatenate([np.ravel(block) for block in there])
+    for turn in np.split(sequence, samples):
+        assert sorted(turn.tolist()) == list(range(n))
+    sizes = [block.shape[1] for block in there for _ in block]
+    assert set(sizes[:-1]) <= {samples * batch_size} and sum(sizes) == samples * n
+    assert sizes[-1] == (samples * n - 1) % (samples * batch_size) + 1
+
+    both = [group for block in orders.groups("flipflop", KEY, n, batch_size=batch_size, samples=samples)
+            for group in np.asarray(block).tolist()]  # fmt: skip
+    assert both[: len(both) // 2] == [group for block in there for group in np.asarray(block).tolist()]
+    assert both == both[::-1]

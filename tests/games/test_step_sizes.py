@@ -2,6 +2,7 @@
 
 import math
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -85,12 +86,15 @@ def test_rules_are_stable(make_affine):
         assert games.stationary_moments(bilinear, method).mean_square_stable
 
 
-def test_schedules():
-    assert step_sizes.decreasing(0, ratio=2.0) == (1.0, 2.0)
-    assert step_sizes.decreasing(3, ratio=4.0) == (0.25, 1.0)
-    assert step_sizes.double(1, update=0.7, extrapolation=0.2) == pytest.approx((20**-0.7, 0.1 * 20**-0.2), rel=1e-15)
-    assert step_sizes.double(5, update=0.5, extrapolation=0.0)[1] == 0.1
-    assert jax.jit(lambda t: step_sizes.decreasing(t, ratio=2.0))(jnp.asarray(1.0))[1] == 1.0
+def test_schedules(dtype):
+    t = jnp.asarray(3, jnp.int32)
+    assert [float(rule(t)) for rule in step_sizes.decreasing(ratio=4.0)] == [0.25, 1.0]
+    update, ahead = step_sizes.double(update=0.7, extrapolation=0.2)
+    assert float(update(1)) == pytest.approx(20**-0.7, rel=1e-14)
+    assert float(ahead(1)) == pytest.approx(0.1 * 20**-0.2, rel=1e-14)
+    assert float(step_sizes.double(update=0.5, extrapolation=0.0)[1](5)) == 0.1
+    narrow = games.Power(jnp.asarray(1, dtype), jnp.asarray(0.5, dtype), jnp.asarray(1, dtype))
+    assert eqx.filter_jit(narrow)(t).dtype == dtype and float(narrow(t)) == 0.5
 
 
 TURN = games.AffineGame(jnp.asarray([[[0.0, 1.0], [-1.0, 0.0]]]), jnp.zeros((1, 2)))

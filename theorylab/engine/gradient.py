@@ -75,6 +75,15 @@ class Gradient(Method):
             return {}
         return {f"learning_rate must be finite and not negative, got {rate}": jnp.isfinite(rate) & (rate >= 0)}
 
+    def scaled(self, factor: float | Array) -> "Gradient":
+        """The same optimiser with its learning rate multiplied by a factor."""
+        if "learning_rate" not in self.hyper:
+            raise ValueError(
+                "Gradient: no learning_rate to scale; give the factory and a number, as in Gradient(optax.sgd, "
+                "learning_rate=0.1)"
+            )
+        return eqx.tree_at(lambda method: method.hyper["learning_rate"], self, self.hyper["learning_rate"] * factor)
+
     @property
     def optimiser(self) -> optax.GradientTransformationExtraArgs:
         """The Optax optimiser with the present hyper-parameters."""

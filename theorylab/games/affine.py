@@ -67,6 +67,10 @@ class AffineGame(eqx.Module):
         matrix = lax.dynamic_index_in_dim(self.matrices, i, keepdims=False)
         return matvec(matrix, x) + lax.dynamic_index_in_dim(self.offsets, i, keepdims=False)
 
+    def minibatch(self, indices: Int[Array, " b"], x: Float[Array, " d"]) -> Float[Array, " d"]:
+        """The mean of some components, (d,): their matrices are averaged first, so that lanes multiply one matrix."""
+        return matvec(jnp.mean(self.matrices[indices], axis=0), x) + jnp.mean(self.offsets[indices], axis=0)
+
     def operator(self, x: Float[Array, " d"]) -> Float[Array, " d"]:
         """The mean F(x), (d,)."""
         return matvec(jnp.mean(self.matrices, axis=0), x) + jnp.mean(self.offsets, axis=0)

@@ -1,94 +1,29 @@
-"""Stochastic gradient descent-ascent and same-sample extragradient: one step is one epoch of n component updates."""
+"""Stochastic gradient descent-ascent, and extragradient with one sample for both of its operator calls or with two."""
 
-import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
-from jax import lax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, PyTree
 
-from ..engine.method import Method, start
 from . import orders
+from .epochs import EpochMethod, Oracle, move
+from .schedules import hyperparameter
 
 
-class EpochState(eqx.Module):
-    """The iterate `x` at an epoch's end, and the permutation that the order `"once"` keeps (n,), else None."""
-
-    x: PyTree[Array]
-    kept: Int[Array, " n"] | None
-
-
-def descend(x: PyTree[Array], step_size: float | Array, direction: PyTree[Array]) -> PyTree[Array]:
-    r"""The move $x - \gamma\, g$ on any pytree.
-
-    **Arguments**: `x`, a pytree of arrays; `step_size` (); `direction`, like x.
-
-    **Returns** a pytree like x.
-
-    **Source**: derived here.
-
-        >>> import jax.numpy as jnp
-        >>> from theorylab.games.extragradient import descend
-        >>> float(descend(jnp.asarray(1.0), 0.5, jnp.asarray(4.0)))
-        -1.0
-    """
-    return jax.tree.map(lambda leaf, g: leaf - step_size * g, x, direction)
-
-
-def epoch(update: Callable, x: PyTree[Array], indices: Int[Array, " n"]) -> PyTree[Array]:
-    """One pass: `x = update(x, i)` for each index of the table in turn.
-
-    **Arguments**: `update`, a function `(x, i) -> x`; `x`, a pytree of arrays; `indices` (n,), int32.
-
-    **Returns** a pytree like x.
-
-    **Source**: derived here; checked against a Python loop.
-
-        >>> import jax.numpy as jnp
-        >>> from theorylab.games.extragradient import epoch
-        >>> int(epoch(lambda x, i: 2 * x + i, jnp.asarray(0, jnp.int32), jnp.asarray([1, 0, 2], jnp.int32)))
-        6
-    """
-    return lax.scan(lambda x, i: (update(x, i), None), x, indices)[0]
-
-
-class _EpochMethod(Method):
-    """What both methods share: an order, and an epoch of updates under it."""
-
-    cites: ClassVar[tuple[str, ...]] = ("seg_rr",)
-
-    @property
-    @abc.abstractmethod
-    def order(self) -> str:
-        """One of `orders.ORDERS`; a property here, so that it is not the first argument to type checkers."""
-
-    def init(self, problem: Any, key: PRNGKeyArray, x0: PyTree | None = None) -> EpochState:
-        """The state before the first epoch; the order `"once"` draws its permutation here."""
-        key_x, key_order = jax.random.split(key)
-        x = start(problem, key_x, x0)
-        _check_component(problem, x)
-        return EpochState(x, orders.fixed(self.order, key_order, problem.n))
-
-    def step(self, problem: Any, state: EpochState, key: PRNGKeyArray) -> EpochState:
-        """One epoch of `problem.n` updates in the order that `key` draws."""
-        indices = orders.table(self.order, key, problem.n, state.kept)
-        return EpochState(epoch(lambda x, i: self.update(problem, x, i), state.x, indices), state.kept)
-
-    @abc.abstractmethod
-    def update(self, problem: Any, x: PyTree[Array], i: Int[Array, ""]) -> PyTree[Array]:
-        """One update with component i."""
-
-
-class GradientDescentAscent(_EpochMethod):
+class GradientDescentAscent(EpochMethod):
     r"""Stochastic gradient descent-ascent: $x^+ = x - \gamma_1 F_i(x)$.
 
-    **Arguments**: `step_size` $\gamma_1 > 0$, (); `order`, one of `orders.ORDERS`. A problem has `n`, `component(i, x)`
-    and, where no x0 is given, `initial(key)`; x is any pytree. One step is one epoch: n updates, under every order.
+    **Arguments**: `step_size` $\gamma_1 > 0$, () or like x (players at different speeds), or a schedule
+    `updates -> step size`; `order`, one of `orders.ORDERS`; `batch_size` b, components averaged in an update;
+    `noise_site`, one of `epochs.NOISE_SITES`, and `sigma` $\sigma_\star \ge 0$, (), from the problem's solution where
+    it is None. A problem has `n`, `component(i, x)` and, where no x0 is given, `initial(key)`; x is any pytree; with
+    `prox(x, step)` each move ends in that proximal map. One step is one epoch: n updates under every order, 2n under
+    `"flipflop"`.
 
-    **Raises** `ValueError` for a step size that is not positive and finite, and for an unknown order.
+    **Raises** `ValueError` for a step size that is not positive and finite, for an unknown order or noise site, for a
+    batch size below 1 or above n, and for smoothing without a noise level.
 
     **Source**: Emmanouilidis, Vidal, Loizou (2024), arXiv 2403.07148, the baseline with $\gamma_2 = 0$.
 
@@ -100,29 +35,26 @@ class GradientDescentAscent(_EpochMethod):
         [2.0]
     """
 
-    step_size: Float[Array, "*lanes"] = eqx.field(converter=lambda value: _hyperparameter(value))
+    step_size: Any = eqx.field(converter=hyperparameter)
     order: str = eqx.field(static=True, converter=orders.check, default="reshuffle")
 
-    def update(self, problem: Any, x: PyTree[Array], i: Int[Array, ""]) -> PyTree[Array]:
+    def update(self, problem: Any, x: PyTree, memory: PyTree, oracles: tuple[Oracle, ...]) -> tuple[PyTree, PyTree]:
         """x - step_size F_i(x)."""
-        return descend(x, self.step_size, problem.component(i, x))
-
-    def requires(self) -> Mapping[str, Array | bool]:
-        """The step size is positive and finite."""
-        return _positive("step_size", self.step_size)
+        (oracle,) = oracles
+        return move(problem, x, self.step_size, oracle(x)), memory
 
 
-class Extragradient(_EpochMethod):
+class Extragradient(EpochMethod):
     r"""Same-sample stochastic extragradient: $\bar x = x - \gamma_2 F_i(x)$, $x^+ = x - \gamma_1 F_i(\bar x)$.
 
     The look-ahead sees the very component that the update uses, so that on bilinear games, where descent-ascent
     diverges, it contracts once $\gamma_2$ is large enough beside $\gamma_1$. With $\gamma_2 = 0$ it is descent-ascent.
 
-    **Arguments**: `step_size` $\gamma_1 > 0$, (); `extrapolation_step` $\gamma_2 \ge 0$, (); `order`, one of
-    `orders.ORDERS`. A problem has `n`, `component(i, x)` and, where no x0 is given, `initial(key)`; x is any pytree.
-    One step is one epoch: n updates (2n component calls), under every order.
+    **Arguments**: `step_size` $\gamma_1 > 0$ and `extrapolation_step` $\gamma_2 \ge 0$, () or like x, or schedules
+    `updates -> step size`; `order`, `batch_size`, `noise_site` and `sigma` as in `GradientDescentAscent`, the noise
+    being part of the sample: both calls see the same draw. One step is one epoch: n updates (2n component calls).
 
-    **Raises** `ValueError` for step sizes out of range or not finite, and for an unknown order.
+    **Raises** `ValueError` for step sizes out of range or not finite, and as `GradientDescentAscent` does.
 
     **Source**: Emmanouilidis, Vidal, Loizou (2024), arXiv 2403.07148, SEG-RR.
 
@@ -134,45 +66,45 @@ class Extragradient(_EpochMethod):
         [3.0, 1.0]
     """
 
-    step_size: Float[Array, "*lanes"] = eqx.field(converter=lambda value: _hyperparameter(value))
-    extrapolation_step: Float[Array, "*lanes"] = eqx.field(converter=lambda value: _hyperparameter(value))
+    steps: ClassVar[tuple[str, ...]] = ("step_size", "extrapolation_step")
+
+    step_size: Any = eqx.field(converter=hyperparameter)
+    extrapolation_step: Any = eqx.field(converter=hyperparameter)
     order: str = eqx.field(static=True, converter=orders.check, default="reshuffle")
 
-    def update(self, problem: Any, x: PyTree[Array], i: Int[Array, ""]) -> PyTree[Array]:
-        """x - step_size F_i(x - extrapolation_step F_i(x))."""
-        ahead = descend(x, self.extrapolation_step, problem.component(i, x))
-        return descend(x, self.step_size, problem.component(i, ahead))
+    def update(self, problem: Any, x: PyTree, memory: PyTree, oracles: tuple[Oracle, ...]) -> tuple[PyTree, PyTree]:
+        """x - step_size F_i(x - extrapolation_step F_i(x)); of two oracles the first looks ahead."""
+        ahead = move(problem, x, self.extrapolation_step, oracles[0](x))
+        return move(problem, x, self.step_size, oracles[-1](ahead)), memory
 
     def requires(self) -> Mapping[str, Array | bool]:
         """The step size is positive and finite, the extrapolation step not negative and finite."""
         step = self.extrapolation_step
+        if callable(step):
+            return super().requires()
         sentence = f"extrapolation_step = {step} must be finite and >= 0: 2 or 4 times step_size is usual"
-        return {**_positive("step_size", self.step_size), sentence: jnp.isfinite(step) & (step >= 0)}
+        return {**super().requires(), sentence: jnp.all(jnp.isfinite(step) & (step >= 0))}
 
 
-def _hyperparameter(value):
-    # a Python number stays weakly typed, so that it takes the dtype of x
-    return jnp.asarray(float(value) if isinstance(value, int) else value)
+class IndependentExtragradient(Extragradient):
+    r"""Extragradient with two samples: $\bar x = x - \gamma_2 F_i(x)$, $x^+ = x - \gamma_1 F_j(\bar x)$.
 
+    The look-ahead's sample i and the update's j are drawn as consecutive entries of the order: an epoch makes n
+    updates, through two passes one after the other, so that its cost is that of `Extragradient`'s. Where the
+    components differ, it diverges on bilinear games on which the same-sample method settles.
 
-def _positive(name, value):
-    sentence = f"{name} = {value} must be positive and finite: `games.step_sizes` has the rules of the theorems"
-    return {sentence: jnp.isfinite(value) & (value > 0)}
+    **Arguments**: those of `Extragradient`; smoothing noise is drawn for each of the two samples.
 
+    **Raises** `ValueError` as `Extragradient` does.
 
-def _check_component(problem, x):
-    try:
-        found = jax.eval_shape(problem.component, jax.ShapeDtypeStruct((), jnp.int32), x)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"component(i, x0) of {type(problem).__name__} fails on x0 of the shapes {_shapes(x)}: {error}"
-        ) from error
-    if _shapes(found) != _shapes(x):
-        raise ValueError(
-            f"component(i, x0) of {type(problem).__name__} gives {_shapes(found)} for x0 of {_shapes(x)}: "
-            "an operator's value has the structure and the shapes of its argument"
-        )
+    **Source**: Juditsky, Nemirovski, Tauvel (2011), stochastic mirror-prox; the order of the samples is ours.
 
+        >>> import jax, jax.numpy as jnp, theorylab as tl
+        >>> game = tl.games.AffineGame(jnp.asarray([[[1.0]], [[3.0]]]), jnp.zeros((2, 1)))
+        >>> method = tl.games.IndependentExtragradient(0.5, 0.5, order="cyclic")
+        >>> state = method.init(game, jax.random.key(0), jnp.asarray([16.0]))
+        >>> method.step(game, state, jax.random.key(1)).x.tolist()
+        [1.0]
+    """
 
-def _shapes(tree):
-    return jax.tree.map(lambda leaf: leaf.shape, tree)
+    samples: ClassVar[int] = 2

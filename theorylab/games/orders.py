@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
-ORDERS = ("independent", "reshuffle", "once", "cyclic")
+ORDERS = ("independent", "reshuffle", "once", "cyclic", "flipflop")
 """`"independent"`: n uniform draws with replacement; `"reshuffle"`: a new permutation each epoch; `"once"`: one
-permutation, drawn at the start and kept; `"cyclic"`: 0, 1, ..., n-1 always."""
+permutation, drawn at the start and kept; `"cyclic"`: 0, 1, ..., n-1 always; `"flipflop"`: a new permutation and then
+the same one backwards, 2n indices an epoch."""
 
 
 def check(order: str) -> str:
@@ -25,7 +26,7 @@ def check(order: str) -> str:
         >>> import theorylab as tl
         >>> tl.games.orders.check("reshuffel")
         Traceback (most recent call last):
-        ValueError: order = 'reshuffel' is not one of 'independent', 'reshuffle', 'once', 'cyclic': did you mean ...?
+        ValueError: order = 'reshuffel' is not one of 'independent', 'reshuffle', ...: did you mean 'reshuffle'?
     """
     if order in ORDERS:
         return order
@@ -50,26 +51,76 @@ def fixed(order: str, key: PRNGKeyArray, n: int) -> Int[Array, " n"] | None:
     return _permutation(key, n) if order == "once" else None
 
 
-def table(order: str, key: PRNGKeyArray, n: int, kept: Int[Array, " n"] | None = None) -> Int[Array, " n"]:
-    """The n indices of one epoch. They depend on the key alone, so that runs that share it share the draws.
+def table(order: str, key: PRNGKeyArray, n: int, kept: Int[Array, " n"] | None = None) -> Int[Array, " m"]:
+    """The indices of one epoch. They depend on the key alone, so that runs that share it share the draws.
 
-    **Arguments**: `order`, one of `ORDERS`; `key` of the epoch, used by `"independent"` and `"reshuffle"`; `n`, the
+    **Arguments**: `order`, one of `ORDERS`; `key` of the epoch, which `"once"` and `"cyclic"` do not use; `n`, the
     number of components; `kept` (n,), what `fixed` gave.
 
-    **Returns** (n,), int32 (in either precision the same draws).
+    **Returns** (n,), or (2n,) for `"flipflop"`, int32 (in either precision the same draws).
 
     **Raises** `ValueError` for an unknown order, and for `"once"` without its permutation.
 
-    **Source**: Emmanouilidis, Vidal, Loizou (2024), arXiv 2403.07148.
+    **Source**: Emmanouilidis, Vidal, Loizou (2024), arXiv 2403.07148; flip-flop: Rajput, Lee, Papailiopoulos (2022),
+    arXiv 2102.09718.
 
         >>> import jax, theorylab as tl
         >>> tl.games.orders.table("cyclic", jax.random.key(0), 4).tolist()
         [0, 1, 2, 3]
+        >>> there = tl.games.orders.table("flipflop", jax.random.key(0), 4).tolist()
+        >>> there[:4] == there[:3:-1]
+        True
     """
+    forward = _pass(order, key, n, kept)
+    return jnp.concatenate([forward, forward[::-1]]) if order == "flipflop" else forward
+
+
+def groups(
+    order: str,
+    key: PRNGKeyArray,
+    n: int,
+    kept: Int[Array, " n"] | None = None,
+    *,
+    batch_size: int = 1,
+    samples: int = 1,
+) -> tuple[Int[Array, "updates group"], ...]:
+    """The epoch's indices, cut into one group for each update.
+
+    The sequence is as many passes of the order as an update has samples, one after the other. A group holds the
+    next `samples * batch_size` of its indices, half of them for each of two samples; where that does not divide its
+    length, the last group is smaller. Flip-flop goes through the groups forwards and then backwards.
+
+    **Arguments**: `order`, `key`, `n`, `kept` as in `table`; `batch_size` from 1 to n; `samples`, 1 or 2.
+
+    **Returns** blocks (updates, group) of int32, in the order of the updates; one block where all groups are equal.
+
+    **Raises** `ValueError` as `table` does.
+
+    **Source**: derived here; with batch_size 1 and one sample it is `table`, index by index.
+
+        >>> import jax, theorylab as tl
+        >>> [block.tolist() for block in tl.games.orders.groups("cyclic", jax.random.key(0), 5, batch_size=2)]
+        [[[0, 1], [2, 3]], [[4]]]
+    """
+    keys = [key] if samples == 1 else list(jax.random.split(key, samples))
+    sequence = jnp.concatenate([_pass(order, one, n, kept) for one in keys])
+    size = samples * batch_size
+    whole = sequence.size // size * size
+    blocks = [sequence[:whole].reshape(-1, size)]
+    if whole < sequence.size:
+        blocks.append(sequence[None, whole:])
+    if order != "flipflop":
+        return tuple(blocks)
+    back = [block[::-1] for block in reversed(blocks)]
+    middle = jnp.concatenate([blocks[-1], back[0]])
+    return (*blocks[:-1], middle, *back[1:])
+
+
+def _pass(order, key, n, kept):
     match check(order):
         case "independent":
             return jax.random.randint(key, (n,), 0, n, dtype=jnp.int32)
-        case "reshuffle":
+        case "reshuffle" | "flipflop":
             return _permutation(key, n)
         case "cyclic":
             return jnp.arange(n, dtype=jnp.int32)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .affine import AffineGame
+from .schedules import Power
 
 
 class Constants(NamedTuple):
@@ -212,38 +213,38 @@ def _known(game, **numbers) -> dict[str, Any]:
     return numbers
 
 
-def decreasing(t: Any, *, ratio: float) -> tuple[Any, Any]:
-    r"""The decreasing rule $\gamma_1 = 1/(t+1)$, $\gamma_2 = \text{ratio} \cdot \gamma_1$.
+def decreasing(*, ratio: float) -> tuple[Power, Power]:
+    r"""The decreasing rule $\gamma_1 = 1/(t+1)$, $\gamma_2 = \text{ratio} \cdot \gamma_1$, in the number t of updates.
 
-    **Arguments**: `t` >= 0, the number of the update, () or an array; `ratio`, 2 for strongly monotone games and 4 for
-    bilinear ones.
+    **Arguments**: `ratio`, 2 for strongly monotone games and 4 for bilinear ones.
 
-    **Returns** (step_size, extrapolation_step) at t.
+    **Returns** (step_size, extrapolation_step), two schedules.
 
     **Source**: Emmanouilidis, Vidal, Loizou (2024), arXiv 2403.07148, experiments.
 
         >>> import theorylab as tl
-        >>> tl.games.step_sizes.decreasing(3, ratio=2.0)
+        >>> step_size, extrapolation_step = tl.games.step_sizes.decreasing(ratio=2.0)
+        >>> float(step_size(3)), float(extrapolation_step(3))
         (0.25, 0.5)
     """
-    return 1 / (t + 1), ratio / (t + 1)
+    return Power(1.0), Power(ratio)
 
 
-def double(t: Any, *, update: float, extrapolation: float) -> tuple[Any, Any]:
+def double(*, update: float, extrapolation: float) -> tuple[Power, Power]:
     r"""The double rule: the look-ahead's step falls more slowly than the update's.
 
-    $\gamma_1 = (t+19)^{-r}$ and $\gamma_2 = (t+19)^{-q}/10$.
+    $\gamma_1 = (t+19)^{-r}$ and $\gamma_2 = (t+19)^{-q}/10$, in the number t of updates.
 
-    **Arguments**: `t` >= 0, the number of the update, () or an array; `update` r and `extrapolation` q, in the
-    paper's experiments (0.7, 0.7), (0.5, 0) and (0.7, 0.2).
+    **Arguments**: `update` r and `extrapolation` q, in the paper's experiments (0.7, 0.7), (0.5, 0) and (0.7, 0.2).
 
-    **Returns** (step_size, extrapolation_step) at t.
+    **Returns** (step_size, extrapolation_step), two schedules.
 
     **Source**: Hsieh, Iutzeler, Malick, Mertikopoulos (2020), arXiv 2003.10162, with the exponents of Emmanouilidis,
     Vidal, Loizou (2024), arXiv 2403.07148.
 
         >>> import theorylab as tl
-        >>> tl.games.step_sizes.double(6, update=0.5, extrapolation=0.0)
+        >>> step_size, extrapolation_step = tl.games.step_sizes.double(update=0.5, extrapolation=0.0)
+        >>> round(float(step_size(6)), 6), round(float(extrapolation_step(6)), 6)
         (0.2, 0.1)
     """
-    return (t + 19) ** -update, 0.1 * (t + 19) ** -extrapolation
+    return Power(1.0, update, 19.0), Power(0.1, extrapolation, 19.0)

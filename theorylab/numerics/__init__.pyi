@@ -1,3 +1,4 @@
+from .extrapolation import richardson_weights as richardson_weights
 from .linalg import matvec as matvec
 from .slopes import Slope as Slope
 from .slopes import local_slopes as local_slopes
