@@ -11,6 +11,7 @@ import pytest
 import theorylab as tl
 from tests.engine.problems import Linear, Objective, Relax, norm
 from theorylab.engine.lanes import batched, dependence
+from theorylab.engine.plan import Draws, Plan
 
 KEY = jax.random.key(3)
 RECORD = tl.Record(tl.every(6), e=norm)
@@ -145,7 +146,6 @@ def test_dependence_is_exact_per_leaf():
 
 def test_shared_state_stays_shared():
     """A permutation drawn per seed must not be copied to every lane: that would turn the matrix product into many."""
-    from theorylab.engine.plan import Draws, Plan
 
     def made(key, *, step_size):
         game = tl.games.AffineGame(jnp.stack([jnp.eye(2), 2 * jnp.eye(2)]), jnp.ones((2, 2)))
@@ -162,12 +162,33 @@ def test_coupling():
     def noisy(key, *, rate):
         return Relax(rate, 1.0), Linear(jnp.ones(1), jnp.zeros(1)), jnp.zeros(1)
 
-    shared = tl.sweep(noisy, over={"rate": [0.1, 0.1]}, seeds=2, key=KEY, steps=1).value.values[..., 0]
-    own = tl.sweep(noisy, over={"rate": [0.1, 0.1]}, seeds=2, key=KEY, steps=1, coupling="independent").value.values[
-        ..., 0
-    ]
+    def ends(coupling):
+        over = {"rate": [0.1, 0.1]}
+        return tl.sweep(noisy, over=over, seeds=2, key=KEY, steps=1, coupling=coupling).value.values[..., 0]
+
+    shared, own, one = ends("seed"), ends("independent"), ends("all")
     assert (shared[0] == shared[1]).all() and shared[0, 0] != shared[0, 1]
     assert len(np.unique(own)) == 4
+    assert (one == shared[0, 0]).all()
+
+
+def test_one_stream_for_all_seeds(reference, tmp_path):
+    """Lanes take the first seed's draws and their own seed's starts, and the seed joins the inner level."""
+    one = run(coupling="all", store=tmp_path / "s")
+    rounding(one.isel(seed=0), reference.isel(seed=0))
+    own = [tl.keys.seed_key(KEY, seed) for seed in range(3)]
+    _, _, x0 = build(tl.keys.build_key(own[2]), rate=0.1, scale=1.0)
+    alone = tl.solve(Relax(0.1, 0.1), Linear(jnp.asarray([1.0, 2.0, 4.0]), jnp.ones(3)), x0, key=own[0], steps=24)
+    np.testing.assert_allclose(one.value.sel(rate=0.1, scale=1.0, seed=2), alone.value, rtol=1e-12)
+    assert tl.load(tmp_path / "s").value.equals(one.value)
+    axes = {"rate": np.asarray([0.1, 0.2]), "seed": np.asarray(jax.random.key_data(jax.random.split(KEY, 3)))}
+    draws = Draws(KEY, np.arange(3, dtype=np.uint32))
+
+    def made(key, *, rate):
+        return build(key, rate=rate, scale=1.0)
+
+    plan = Plan(made, {}, axes, draws, ((), ()), lanes="auto", coupling="all", mesh=None, when=([], 5))
+    assert plan.outer == [] and plan.inner == ["rate", "seed"] and plan.shape == (1, 6)
 
 
 def test_static_axes_choose_code_and_run_one_after_the_other():

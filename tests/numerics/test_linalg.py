@@ -25,6 +25,8 @@ def test_product_and_lanes(pair):
     stack = jnp.stack([a] * 5) * jnp.arange(1, 6, dtype=a.dtype)[:, None, None]
     assert close(jax.vmap(matvec)(stack, xs), jnp.einsum("lij,lj->li", stack, xs))
     assert close(jax.vmap(matvec, (0, None))(stack, xs[0]), stack @ xs[0])
+    lanes_of_lanes = jax.jit(jax.vmap(jax.vmap(matvec, (None, 0)), (None, 1)))(a, jnp.stack([xs, 2 * xs], axis=1))
+    assert close(lanes_of_lanes, jnp.stack([xs @ a.T, 2 * xs @ a.T]))
     nested = jax.vmap(jax.vmap(matvec, (None, 0)), (0, None))(stack, xs)
     assert close(nested, jnp.einsum("kij,lj->kli", stack, xs))
 

@@ -40,7 +40,7 @@ def sweep(
     lanes: Literal["auto", "vmap", "map"] = "auto",
     chunk: int | None = None,
     compact: Literal["auto", "steps", "never"] = "auto",
-    coupling: Literal["seed", "independent"] = "seed",
+    coupling: Literal["seed", "all", "independent"] = "seed",
     memory_limit: int | None = None,
     mesh: Any = None,
     store: str | Path | None = None,
@@ -67,8 +67,9 @@ def sweep(
       method says; `"vmap"` and `"map"` force both.
     - `compact`: drop lanes that have stopped, `"auto"` when it pays (with a store: at sixteenths of the run,
       `"steps"`), or `"never"`.
-    - `coupling`: lanes of one seed share its draws (`"seed"`, common random numbers), or draw their own
-      (`"independent"`).
+    - `coupling`: lanes of one seed share its draws (`"seed"`, common random numbers), all lanes share those of the
+      first seed (`"all"`: seeds differ in what `build` draws alone, and join the inner level where no array of the
+      problem depends on them), or lanes draw their own (`"independent"`).
     - `memory_limit`: bytes on one device; lanes beyond it run block by block. The free memory when None.
     - `mesh`: the devices to deal the lanes to; all local ones when None.
     - `store`: a folder; the same call again resumes or reloads it, and `tl.load` reads it at any time.
@@ -100,7 +101,7 @@ def sweep(
     for name, given, allowed in (
         ("lanes", lanes, ("auto", "vmap", "map")),
         ("compact", compact, ("auto", "steps", "never")),
-        ("coupling", coupling, ("seed", "independent")),
+        ("coupling", coupling, ("seed", "all", "independent")),
     ):
         if given not in allowed:
             raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {given!r}")

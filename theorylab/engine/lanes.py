@@ -185,7 +185,8 @@ def build_lanes(
 
     if inner:
         arrays = jax.vmap(arrays, (None, 0), [0 if i else None for _, i in depends])
-    arrays = jax.vmap(arrays, (0, None), [0 if o else None for o, _ in depends])
+    if outer:
+        arrays = jax.vmap(arrays, (0, None), [0 if o else None for o, _ in depends])
     leaves = arrays(dict(outer), dict(inner))
     return [jnp.asarray(leaf) for leaf in leaves], rebuild[-1]
 

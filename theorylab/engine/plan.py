@@ -81,11 +81,11 @@ class Plan:
         self.method, problem, *_ = rebuild(list(np.zeros(len(self.single))))
         begin = len(split_arrays(self.method)[0])
         end = begin + len(split_arrays(problem)[0])
-        outer = {SEED}.union(*depends[begin:end])
+        outer = set().union(*depends[begin:end]) if coupling == "all" else {SEED}.union(*depends[begin:end])
         self.outer = [n for n in axes if n in outer]
         self.inner = [n for n in axes if n not in outer]
         self.depends = [(bool(d & outer), bool(d - outer)) for d in depends]
-        self.outer_values = product({n: axes[n] for n in self.outer})
+        self.outer_values = product({n: axes[n] for n in self.outer}) if self.outer else {}
         self.inner_values = product({n: axes[n] for n in self.inner}) if self.inner else {}
         self.own_keys = coupling == "independent" and bool(self.inner)
         self.keys, self.streams = self._lane_keys(axes)
@@ -112,6 +112,9 @@ class Plan:
 
     def _lane_keys(self, axes: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """The data of each outer lane's key and step stream, or of each lane's where lanes draw on their own."""
+        if self.coupling == "all":
+            count = len(next(iter(self.outer_values.values()))) if self.outer else 1
+            return np.repeat(self.draws.own[:1], count, axis=0), np.repeat(self.draws.steps[:1], count, axis=0)
         own, steps = (
             product({n: data if n == SEED else axes[n] for n in self.outer})[SEED]
             for data in (self.draws.own, self.draws.steps)

@@ -49,6 +49,7 @@ def _(axis_size, in_batched, matrix, x):
     return jax.vmap(jnp.matmul, tuple(0 if batched else None for batched in in_batched))(matrix, x), True
 
 
+@custom_vmap
 def _lanes(matrix, xs):
     def columns(matrix, xs):
         # the barriers keep XLA from turning the product around, lanes in rows, and from reading its result askew
@@ -56,3 +57,11 @@ def _lanes(matrix, xs):
         return lax.optimization_barrier(product.T)
 
     return lax.platform_dependent(matrix, xs, cpu=columns, default=lambda matrix, xs: xs @ matrix.T)
+
+
+@_lanes.def_vmap
+def _(axis_size, in_batched, matrix, xs):
+    # lanes of lanes are lanes
+    if in_batched == [False, True]:
+        return _lanes(matrix, xs.reshape(-1, xs.shape[-1])).reshape(*xs.shape[:-1], -1), True
+    return jax.vmap(lambda matrix, xs: xs @ matrix.mT, tuple(0 if b else None for b in in_batched))(matrix, xs), True
