@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,14 @@ def plain(step_size: float) -> tl.Method:
     return tl.games.Extragradient(step_size, 2 * step_size)
 
 
-def sweep(problem, total: int, method: Callable = extrapolated, rates=RATES, coupling="seed", dtype="float64"):
+def sweep(
+    problem,
+    total: int,
+    method: Callable = extrapolated,
+    rates=RATES,
+    coupling: Literal["seed", "all"] = "seed",
+    dtype="float64",
+):
     """A whole call: tracing, building, running, the labelled result."""
     x0 = jnp.zeros(problem.d, dtype)
 
@@ -152,11 +160,12 @@ def large(quick: bool) -> dict[str, Entry]:
     problem, (matrices, *_) = problem_and_arrays(400)
     total = epochs(quick, 400)
     lanes = np.random.default_rng(1).normal(size=(400, LANES * SEEDS))
+    out = np.empty_like(lanes)
 
     def products():
         for _ in range(2 * total):
             for a in matrices:
-                a @ lanes
+                np.matmul(a, lanes, out=out)
 
     return {
         "theorylab sweep, coupling='all'": Entry(partial(sweep, problem, total, coupling="all")),

@@ -33,6 +33,38 @@ def test_bilinear_spectra(heterogeneous):
     assert found.mu == 0.0 and found.lambda_min >= 0.5 - 1e-14 and found.lipschitz_max == pytest.approx(2.0, rel=1e-13)
 
 
+@pytest.mark.parametrize("heterogeneous", [True, False])
+def test_convex_concave_spectra_and_solution(heterogeneous):
+    game = games.convex_concave_game(KEY, components=4, dim=3, lipschitz=6.0, heterogeneous=heterogeneous)
+    blocks = np.asarray(game.matrices)
+    assert not blocks[:, :3, 3:].any() and not blocks[:, 3:, :3].any()
+    for block in (blocks[:, :3, :3], blocks[:, 3:, 3:]):
+        assert np.allclose(np.linalg.eigvalsh(block), [0.0, 3.0, 6.0], rtol=0, atol=1e-13)
+        assert (len(np.unique(block.round(9), axis=0)) == 1) is not heterogeneous
+    mean = np.linalg.eigvalsh(blocks.mean(axis=0))
+    # frames of one's own leave no direction flat; shared ones leave one to each player
+    assert (np.abs(mean) < 1e-13).sum() == (0 if heterogeneous else 2)
+    assert float(jnp.abs(game.operator(game.solution)).max()) < 1e-14
+    # the shift is one vector for all components
+    draws = np.asarray(game.offsets) - np.asarray(game.offsets).mean(axis=0)
+    assert 0.5 < draws.var() < 1.5 and np.abs(np.asarray(game.solution)).max() > 0.1
+
+
+def test_flat_directions_do_not_move():
+    """With shared frames the mean operator has no part in its null space, and extragradient solves the rest."""
+    game = games.convex_concave_game(KEY, components=2, dim=3, lipschitz=2.0, heterogeneous=False)
+    values, vectors = np.linalg.eigh(np.asarray(game.matrices[0]))
+    flat = vectors[:, np.abs(values) < 1e-12]
+    solution = np.asarray(game.solution)
+    matrix, offset = np.asarray(game.matrices[0]), np.asarray(game.offsets).mean(axis=0)
+    x = solution + 1
+    for _ in range(200):
+        x = x - 0.25 * (matrix @ (x - 0.25 * (matrix @ x + offset)) + offset)
+    assert np.allclose(flat.T @ (x - solution), flat.T @ np.ones(6), rtol=0, atol=1e-13)
+    # (1 - 0.25 (1 - 0.25))^200, the slowest direction, is below rounding
+    assert np.abs(matrix @ x + offset).max() < 1e-13
+
+
 def test_offsets():
     """Standard deviations 1 and 1/n, at five standard errors."""
     for make, deviation in ((games.quadratic_game, 1.0), (games.bilinear_game, 1 / 200)):
@@ -92,3 +124,12 @@ def test_wgan():
 def test_bad_input(change, message):
     with pytest.raises(ValueError, match=message):
         games.bilinear_game(KEY, **({"components": 3, "dim": 2, "mu": 1.0, "lipschitz": 2.0} | change))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"dim": 1}, "dim = 1 must be at least 2"), ({"components": 0}, "components = 0"), ({"lipschitz": -1.0}, "-1.0")],
+)
+def test_bad_convex_concave(change, message):
+    with pytest.raises(ValueError, match=message):
+        games.convex_concave_game(KEY, **({"components": 3, "dim": 2, "lipschitz": 2.0} | change))

@@ -149,12 +149,16 @@ class EpochMethod(Method):
     """How many independent samples an update takes."""
 
     step_size: eqx.AbstractVar[Any]
-    order: eqx.AbstractVar[str]
     batch_size: int = eqx.field(static=True, kw_only=True, default=1, converter=lambda value: _batch_size(value))
     noise_site: str = eqx.field(static=True, kw_only=True, default="none", converter=lambda value: _noise_site(value))
     sigma: Float[Array, "*lanes"] | None = eqx.field(
         kw_only=True, default=None, converter=lambda value: value if value is None else hyperparameter(value)
     )
+
+    @property
+    @abc.abstractmethod
+    def order(self) -> str:
+        """One of `orders.ORDERS`; a property here, so that it is not the second argument to type checkers."""
 
     @abc.abstractmethod
     def update(self, problem: Any, x: PyTree, memory: PyTree, oracles: tuple[Oracle, ...]) -> tuple[PyTree, PyTree]:

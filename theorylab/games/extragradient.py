@@ -93,7 +93,8 @@ class IndependentExtragradient(Extragradient):
     updates, through two passes one after the other, so that its cost is that of `Extragradient`'s. Where the
     components differ, it diverges on bilinear games on which the same-sample method settles.
 
-    **Arguments**: those of `Extragradient`; smoothing noise is drawn for each of the two samples.
+    **Arguments**: `step_size`, `extrapolation_step`, `order`, `batch_size`, `noise_site` and `sigma` as in
+    `Extragradient`; smoothing noise is drawn for each of the two samples.
 
     **Raises** `ValueError` as `Extragradient` does.
 

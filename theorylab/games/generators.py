@@ -82,6 +82,43 @@ def bilinear_game(
     return AffineGame(*_bilinear(key, components, dim, mu, lipschitz, heterogeneous))
 
 
+def convex_concave_game(
+    key: PRNGKeyArray,
+    *,
+    components: int,
+    dim: int,
+    lipschitz: float | Float[Array, ""],
+    heterogeneous: bool = True,
+) -> AffineGame:
+    r"""A random game of two players that are not coupled, each with directions in which it has no curvature.
+
+    The game is $\min_u \max_v \frac1n\sum_i \frac12 u^T P_i u - \frac12 v^T C_i v + a_i^T u - c_i^T v$: the quadratic
+    game at $\mu = 0$ and $B_i = 0$. $P_i$ and $C_i$ have the eigenvalues `linspace(0, lipschitz, dim)`, each in a
+    Haar-distributed frame of its own, so that each component is singular while the mean of two or more is not; with
+    `heterogeneous=False` all share the frames, the mean is singular too, and the solutions are a plane through x*.
+
+    **Arguments**: `key`; `components` n >= 1; `dim` >= 2 of each player, so that x has d = 2 dim (with one dimension
+    the only eigenvalue is 0); `lipschitz` > 0; `heterogeneous`.
+
+    **Returns** an `AffineGame` with offsets N(0, 1), shifted by what one and the same vector takes to make the
+    `solution` x*, itself a standard normal draw, solve the mean system. In JAX's default precision.
+
+    **Raises** `ValueError` when n, dim or lipschitz is out of range.
+
+    **Source**: Emmanouilidis, Vidal, Loizou (2024), arXiv 2403.07148, the convex-concave experiment; the shift is ours:
+    a singular mean has no solution for offsets at random.
+
+        >>> import jax, theorylab as tl
+        >>> game = tl.games.convex_concave_game(jax.random.key(0), components=4, dim=3, lipschitz=5.0)
+        >>> game.n, game.d, bool(abs(game.operator(game.solution)).max() < 1e-5)
+        (4, 6, True)
+    """
+    _check(components, dim, lipschitz=lipschitz)
+    if dim < 2:
+        raise ValueError(f"dim = {dim} must be at least 2: the one eigenvalue of one dimension is 0")
+    return AffineGame(*_convex_concave(key, components, dim, lipschitz, heterogeneous))
+
+
 def wgan_mean_game(
     key: PRNGKeyArray,
     *,
@@ -131,6 +168,18 @@ def _quadratic(key, components, dim, mu, lipschitz, heterogeneous):
     b = _symmetric(key_b, components, coupling, heterogeneous)
     c = _symmetric(key_c, components, curvature, heterogeneous)
     return jnp.block([[p, b], [-b, c]]), jax.random.normal(key_offset, (components, 2 * dim))
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _convex_concave(key, components, dim, lipschitz, heterogeneous):
+    key_p, key_c, key_offset, key_solution = jax.random.split(key, 4)
+    p, c = (_symmetric(k, components, jnp.linspace(0.0, lipschitz, dim), heterogeneous) for k in (key_p, key_c))
+    zero = jnp.zeros_like(p)
+    matrices = jnp.block([[p, zero], [zero, c]])
+    offsets = jax.random.normal(key_offset, (components, 2 * dim))
+    solution = jax.random.normal(key_solution, (2 * dim,))
+    residual = jnp.mean(matrices, axis=0) @ solution + jnp.mean(offsets, axis=0)
+    return matrices, offsets - residual[None], solution
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))

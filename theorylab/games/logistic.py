@@ -1,11 +1,14 @@
 """Distributionally robust logistic regression on real data, as component operators on a pytree."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from .finite_sum import FiniteSum
+from .samples import check_positive, deal, newton, standardised
 
 
 def robust_logistic_game(*, components: int = 57, ridge: float = 0.1, penalty: float = 1.0) -> FiniteSum:
@@ -39,32 +42,39 @@ def robust_logistic_game(*, components: int = 57, ridge: float = 0.1, penalty: f
         >>> bool(max(abs(leaf).max() for leaf in jax.tree.leaves(residual)) < 1e-6)
         True
     """
-    signed = _signed_features()
-    samples = len(signed)
-    if not 1 <= components <= samples:
-        raise ValueError(f"components = {components} must be from 1 to {samples}, the number of samples")
-    for name, value in (("ridge", ridge), ("penalty", penalty)):
-        if not 0 < float(value) < float("inf"):
-            raise ValueError(f"{name} = {value} must be positive and finite, or the game has no unique solution")
-    size = -(-samples // components)
-    index = np.arange(size * components).reshape(size, components).T
-    inside = index < samples
-    index = np.where(inside, index, 0)
-    weights, shift = _solve(signed, float(ridge), float(penalty))
-    data = {
-        "features": jnp.asarray(signed[index], float),
-        "scale": jnp.asarray(inside * (components / samples), float),
-        "index": jnp.asarray(index, jnp.int32),
+    signed = signed_features()
+    check_positive(ridge=ridge, penalty=penalty)
+    groups = deal(len(signed), components)
+    data = groups | {
+        "features": jnp.asarray(signed, float)[groups["index"]],
         "ridge": jnp.asarray(ridge, float),
         "penalty": jnp.asarray(penalty, float),
     }
+    weights, shift = _solve(signed, float(ridge), float(penalty))
     solution = {"weights": jnp.asarray(weights, float), "shift": jnp.asarray(shift, float)}
     return FiniteSum(_component, components, data=data, solution=solution, start=jax.tree.map(jnp.zeros_like, solution))
 
 
+def signed_features() -> Float[np.ndarray, "samples features"]:
+    r"""The rows $y_j a_j$ of the breast-cancer set: 30 standardised features and an intercept, times the label.
+
+    **Returns** (569, 31), float64.
+
+    **Source**: Wolberg et al., Breast Cancer Wisconsin (Diagnostic), as scikit-learn ships it.
+
+        >>> from theorylab.games.logistic import signed_features
+        >>> signed_features().shape, sorted(set(signed_features()[:, -1].tolist()))
+        ((569, 31), [-1.0, 1.0])
+    """
+    from sklearn.datasets import load_breast_cancer
+
+    features, target = map(np.asarray, load_breast_cancer(return_X_y=True))
+    return (2.0 * target - 1)[:, None] * standardised(features)
+
+
 def _component(i, x: dict[str, Array], data: dict[str, Array]) -> dict[str, Array]:
     features, scale, index = data["features"][i], data["scale"][i], data["index"][i]
-    root = np.sqrt(x["shift"].size)
+    root = math.sqrt(x["shift"].size)
     margin = features @ x["weights"]
     pull = scale * (1 + root * x["shift"][index]) * jax.nn.sigmoid(-margin)
     gain = scale * root * jax.nn.softplus(-margin)
@@ -74,17 +84,8 @@ def _component(i, x: dict[str, Array], data: dict[str, Array]) -> dict[str, Arra
     }
 
 
-def _signed_features() -> Float[np.ndarray, "samples features"]:
-    from sklearn.datasets import load_breast_cancer
-
-    features, target = map(np.asarray, load_breast_cancer(return_X_y=True))
-    labels = 2.0 * target - 1
-    features = (features - features.mean(axis=0)) / features.std(axis=0)
-    return labels[:, None] * np.column_stack([features, np.ones(len(labels))])
-
-
 def _solve(signed, ridge, penalty):
-    """Newton's method from zero, the step halved until the gradient shrinks, until rounding lets it shrink no more."""
+    """The weights by Newton's method from zero, and the adversary's best reply."""
     samples, dim = signed.shape
 
     def derivatives(weights):
@@ -92,15 +93,7 @@ def _solve(signed, ridge, penalty):
         loss, slope = np.logaddexp(0.0, -margin), -np.exp(-np.logaddexp(0.0, margin))
         gradient = signed.T @ ((1 + loss / penalty) * slope) / samples + ridge * weights
         curvature = slope**2 / penalty - (1 + loss / penalty) * slope * (1 + slope)
-        return loss, gradient, signed.T * curvature @ signed / samples + ridge * np.eye(dim)
+        return gradient, signed.T * curvature @ signed / samples + ridge * np.eye(dim)
 
-    weights, share = np.zeros(dim), 1.0
-    loss, gradient, hessian = derivatives(weights)
-    while share > 1e-6:
-        trial = weights - share * np.linalg.solve(hessian, gradient)
-        found = derivatives(trial)
-        if np.linalg.norm(found[1]) < np.linalg.norm(gradient):
-            weights, share, (loss, gradient, hessian) = trial, 1.0, found
-        else:
-            share /= 2
-    return weights, loss / (penalty * np.sqrt(samples))
+    weights = newton(derivatives, np.zeros(dim))
+    return weights, np.logaddexp(0.0, -signed @ weights) / (penalty * np.sqrt(samples))
