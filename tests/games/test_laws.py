@@ -1,6 +1,6 @@
-"""Epochs as random affine maps: the recursions against the enumeration of all orders."""
+"""Epochs as random affine maps: recursions and closed forms against the enumeration of all orders."""
 
-from itertools import permutations
+from itertools import permutations, product
 
 import jax
 import jax.numpy as jnp
@@ -8,64 +8,137 @@ import numpy as np
 import pytest
 
 from theorylab import games
-from theorylab.games import laws
+from theorylab.games import exact, laws, subsets
+
+P = 3
+"""Size of the homogeneous maps."""
+CASES = [(1, 1, 1), (4, 1, 1), (5, 2, 1), (5, 3, 1), (4, 4, 1), (1, 1, 2), (2, 1, 2), (3, 1, 2), (4, 1, 2), (3, 2, 2)]
+"""n, batch_size, samples: groups that divide an epoch, smaller last ones, and groups across two permutations."""
 
 
-def enumerated(maps):
-    every = laws.products(maps, np.array(list(permutations(range(len(maps))))))
-    return every.mean(axis=0), lambda z: np.mean(every @ z @ every.mT, axis=0)
+def random_updates(n, batch_size=1, samples=1, *, noise=False, shared=False):
+    """Maps that depend on the mean over each sample, as updates do; of two samples the second is applied last."""
+    rng = np.random.default_rng(n)
+    parts = rng.standard_normal((samples, n, P, P)) / 2
+    if shared:
+        parts[..., :-1] = parts[:, :1, :, :-1]
+    parts[..., -1, :] = np.eye(P)[-1]
+
+    def maps(groups):
+        halves = np.split(groups, samples, axis=1)
+        found = [part[half].mean(axis=1) for part, half in zip(parts, halves, strict=True)]
+        return found[0] if samples == 1 else found[1] @ found[0]
+
+    def covariances(groups):
+        found = maps(groups)
+        found[:, -1] = found[:, :, -1] = 0
+        return found @ found.mT
+
+    return laws.Updates(maps, n, batch_size, samples, covariances if noise else None)
 
 
-@pytest.mark.parametrize("gamma", [0.0, 0.3])
-def test_update_maps_are_the_updates(make_affine, gamma):
-    game = make_affine(0, 4, 3)
-    method = games.Extragradient(0.2, gamma)
-    maps = laws.update_maps(game, 0.2, gamma)
-    x = jnp.asarray([1.0, -2.0, 0.5])
-    z = np.append(x - game.solution, 1.0)
-    for i in range(4):
-        moved = method.update(game, x, jnp.asarray(i)) - game.solution
-        assert np.allclose(maps[i] @ z, np.append(moved, 1.0), rtol=0, atol=1e-13)
+def enumerated(updates, there_and_back):
+    """E[H] and the transport from every sequence of permutations, one update after the other."""
+    every = product(permutations(range(updates.n)), repeat=updates.samples)
+    sequences = np.asarray([sum(passes, ()) for passes in every])
+    cuts = updates.cuts() + updates.cuts()[::-1] if there_and_back else updates.cuts()
+    steps = [updates.at(sequences[:, start:stop]) for start, stop in cuts]
+
+    def mean():
+        whole = np.eye(P)
+        for maps, _ in steps:
+            whole = maps @ whole
+        return whole.mean(axis=0)
+
+    def transport(z):
+        for maps, noise in steps:
+            z = maps @ z @ maps.mT + (0.0 if noise is None else z[..., -1:, -1:] * noise)
+        return z.mean(axis=0)
+
+    return mean(), transport
 
 
-@pytest.mark.parametrize(("n", "d"), [(1, 2), (2, 1), (4, 3), (6, 2)])
-def test_reshuffled_law_is_the_enumeration(make_affine, n, d):
-    maps = laws.update_maps(make_affine(n, n, d), 0.2, 0.1)
-    law = laws.reshuffled_law(maps)
-    mean, transport = enumerated(maps)
-    z = np.random.default_rng(0).standard_normal((2, d + 1, d + 1))
-    z = z + z.mT
-    assert np.allclose(law.mean, mean, rtol=0, atol=1e-13)
-    found = law.transport(z)
-    assert np.allclose(found, [transport(one) for one in z], rtol=0, atol=1e-12)
-    assert np.allclose(law.transport(z[0]), found[0], rtol=0, atol=1e-13)
+def symmetric(count):
+    z = np.random.default_rng(0).standard_normal((count, P, P))
+    return z + z.mT
 
 
-@pytest.mark.parametrize(("n", "d"), [(1, 2), (2, 3), (5, 2)])
-def test_shared_law_is_the_reshuffled_one(make_affine, n, d):
-    maps = laws.update_maps(make_affine(n, n, d, shared=True), 0.2, 0.1)
-    shared, law = laws.shared_law(maps), laws.reshuffled_law(maps)
-    z = np.random.default_rng(0).standard_normal((2, d + 1, d + 1))
-    z = z + z.mT
-    assert np.allclose(shared.mean, law.mean, rtol=0, atol=1e-14)
-    assert np.allclose(shared.transport(z), law.transport(z), rtol=0, atol=1e-13)
+def check(law, updates, there_and_back):
+    mean, transport = enumerated(updates, there_and_back)
+    z = symmetric(2)
+    found, expected = law.transport(z), np.asarray([transport(one) for one in z])
+    # rounding of products of up to 2 n maps
+    assert np.allclose(law.mean, mean, rtol=0, atol=1e-13 * (1 + np.abs(mean).max()))
+    assert np.allclose(found, expected, rtol=0, atol=1e-13 * (1 + np.abs(expected).max()))
+    assert np.allclose(law.transport(z[0]), found[0], rtol=0, atol=1e-14 * (1 + np.abs(expected).max()))
 
 
-def test_uniform_law_is_the_average(make_affine):
-    maps = laws.update_maps(make_affine(1, 3, 2), 0.2, 0.1)
-    law = laws.uniform_law(maps)
-    z = np.eye(3)
-    assert np.allclose(law.mean, maps.mean(axis=0), rtol=0, atol=1e-15)
-    assert np.allclose(law.transport(z), np.mean(maps @ z @ maps.mT, axis=0), rtol=0, atol=1e-14)
+@pytest.mark.parametrize("noise", [False, True])
+@pytest.mark.parametrize(("n", "batch_size", "samples"), CASES)
+def test_recursions_are_the_enumeration(n, batch_size, samples, noise):
+    updates = random_updates(n, batch_size, samples, noise=noise)
+    check(subsets.reshuffled_law(updates), updates, False)
+    check(subsets.flipflop_law(updates), updates, True)
 
 
-def test_products_are_epochs(make_affine):
+@pytest.mark.parametrize("there_and_back", [False, True])
+@pytest.mark.parametrize(("n", "batch_size", "samples"), CASES)
+def test_shared_law_is_the_enumeration(n, batch_size, samples, there_and_back):
+    updates = random_updates(n, batch_size, samples, shared=True)
+    assert laws.is_shared(updates)
+    step = np.diag([0.5, 0.25, 0.0])
+    updates = updates._replace(noise=lambda groups: np.broadcast_to(step, (len(groups), P, P)))
+    check(laws.shared_law(updates, there_and_back), updates, there_and_back)
+
+
+def test_different_matrices_are_not_shared():
+    for samples in (1, 2):
+        assert not laws.is_shared(random_updates(3, samples=samples))
+
+
+@pytest.mark.parametrize(("n", "batch_size", "samples"), [*CASES, (10, 3, 1), (6, 2, 2)])
+def test_terms_are_those_of_the_recursion(n, batch_size, samples):
+    updates, calls = random_updates(n, batch_size, samples), []
+    stages = [(stage, lambda z, w: calls.append(len(z)) or z) for stage in subsets._stages(updates, backwards=False)]
+    # each group is equally often the last one: averages of ones are one
+    assert subsets._average(np.ones(1), stages) == pytest.approx(1, abs=1e-14)
+    assert sum(calls) == subsets.terms(updates)
+
+
+def test_uniform_and_composed_laws():
+    updates = random_updates(3, noise=True)
+    maps, noise = updates.at(np.arange(3)[:, None])
+    weights, z = np.asarray([0.5, 0.3, 0.2]), symmetric(1)[0]
+    law = laws.uniform_law(maps, noise, weights)
+    once = np.tensordot(weights, maps @ z @ maps.mT + z[-1, -1] * noise, axes=1)
+    assert np.allclose(law.mean, np.tensordot(weights, maps, axes=1), rtol=0, atol=1e-15)
+    assert np.allclose(law.transport(z), once, rtol=0, atol=1e-14)
+    other = laws.uniform_law(maps)
+    twice = laws.composed(law, 2, other)
+    assert np.allclose(twice.mean, other.mean @ law.mean @ law.mean, rtol=0, atol=1e-14)
+    assert np.allclose(twice.transport(z), other.transport(law.transport(once)), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize(("n", "batch_size", "samples"), [(3, 1, 1), (3, 2, 1), (2, 3, 1), (2, 2, 2)])
+def test_multisets_are_independent_draws(n, batch_size, samples):
+    updates = random_updates(n, batch_size, samples)
+    groups, chances = laws.multisets(n, batch_size, samples)
+    every = np.asarray(list(product(range(n), repeat=batch_size * samples)))
+    assert len(groups) < len(every) or batch_size == 1
+    expected = updates.maps(every).mean(axis=0)
+    assert np.allclose(np.tensordot(chances, updates.maps(groups), axes=1), expected, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("order", ["reshuffle", "flipflop"])
+@pytest.mark.parametrize("kind", [games.Extragradient, games.IndependentExtragradient])
+def test_products_are_epochs(make_affine, order, kind):
     """The map of an order is the epoch that the method runs under it."""
-    game = make_affine(2, 5, 2)
-    method = games.Extragradient(0.1, 0.2)
+    game, key = make_affine(2, 5, 2), jax.random.key(1)
+    method = kind(0.1, 0.2, order, batch_size=2)
     state = method.init(game, jax.random.key(0), jnp.asarray([1.0, 2.0]))
-    key = jax.random.key(1)
-    indices = np.asarray(games.orders.table("reshuffle", key, 5))
-    epoch = laws.products(laws.update_maps(game, 0.1, 0.2), indices[None])[0]
+    blocks = games.orders.groups(order, key, 5, batch_size=2, samples=method.samples)
+    indices = np.concatenate([np.asarray(block).ravel() for block in blocks])[: 5 * method.samples]
+    updates = exact.setting(game, method).updates
+    epoch = laws.products(updates, indices[None], order == "flipflop")[0][0]
     z = epoch @ np.append(state.x - game.solution, 1.0)
     assert np.allclose(method.step(game, state, key).x, z[:2] + game.solution, rtol=0, atol=1e-13)

@@ -1,63 +1,80 @@
 """One epoch on an affine game as a random affine map, and its first two moments under each order (host, float64).
 
-A map x -> Mx + c is written as H = [[M, c], [0, 1]] on (x, 1), so that an epoch is a product of such matrices. All that
-the stationary moments need of its law is E[H] and the linear map Z -> E[H Z H^T].
+A map z -> Mz + c is written as H = [[M, c], [0, 1]] on (z, 1), so that an epoch is a product of such matrices; noise
+adds a draw of covariance N. All that the stationary moments need of its law is E[H] and the linear map
+Z -> E[H Z H^T] + Z_pp N.
 """
 
-import math
 from collections.abc import Callable
+from itertools import combinations_with_replacement, product
+from math import factorial, prod
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
-
-from .affine import AffineGame
+from jaxtyping import Float, Int
 
 Batch = Float[np.ndarray, "*batch p p"]
-Maps = Float[np.ndarray, "n p p"]
+Maps = Float[np.ndarray, "k p p"]
+Groups = Int[np.ndarray, "k g"]
 
 
 class Law(NamedTuple):
-    """A law of random affine maps: `mean` = E[H] (p, p), and `transport`, Z -> E[H Z H^T] on symmetric (..., p, p)."""
+    """A law of random affine maps: `mean` = E[H] (p, p), and `transport`, Z -> E[H Z H^T] + Z_pp N on symmetric Z.
+
+    **Arguments**: `mean` (p, p); `transport`, a function of symmetric arrays (..., p, p).
+
+    **Source**: derived here.
+
+        >>> import numpy as np
+        >>> from theorylab.games.laws import uniform_law
+        >>> uniform_law(np.array([[[1.0]], [[3.0]]])).mean.tolist()
+        [[2.0]]
+    """
 
     mean: Float[np.ndarray, "p p"]
     transport: Callable[[Batch], Batch]
 
 
-def update_maps(game: AffineGame, step_size: float, extrapolation_step: float) -> Maps:
-    r"""The updates of extragradient, one for each component, in coordinates where x* = 0.
+class Updates(NamedTuple):
+    """What an epoch is made of: the updates, by the group of components that each takes.
 
-    $M_i = I - \gamma_1 A_i (I - \gamma_2 A_i)$ and $c_i = -\gamma_1 (I - \gamma_2 A_i) F_i(x^\star)$; descent-ascent
-    has $\gamma_2 = 0$.
+    **Arguments**: `maps`, groups of indices (k, g) to matrices H (k, p, p); `n` components; `batch_size`, indices of a
+    sample; `samples` of an update, so that a group holds `samples * batch_size` indices; `noise`, groups to covariances
+    (k, p, p) of the noise that each update adds (its last row and column 0), or None.
 
-    **Arguments**: `game`, of concrete arrays; `step_size`, `extrapolation_step`.
+    **Source**: derived here.
 
-    **Returns** (n, d+1, d+1), float64.
-
-    **Source**: derived here, by inserting the look-ahead; checked against the methods' own steps.
-
-        >>> import jax.numpy as jnp, theorylab as tl
-        >>> from theorylab.games.laws import update_maps
-        >>> game = tl.games.AffineGame(jnp.asarray([[[1.0]], [[1.0]]]), jnp.asarray([[1.0], [-1.0]]))
-        >>> update_maps(game, 0.5, 0.5)[0].tolist()
-        [[0.75, -0.25], [0.0, 1.0]]
+        >>> import numpy as np
+        >>> from theorylab.games.laws import Updates
+        >>> Updates(lambda groups: np.ones((len(groups), 1, 1)), n=5, batch_size=2).cuts()
+        [(0, 2), (2, 4), (4, 5)]
     """
-    matrices, offsets = np.asarray(game.matrices, float), np.asarray(game.offsets, float)
-    at_solution = matrices @ np.asarray(game.solution, float) + offsets
-    ahead = step_size * (np.eye(game.d) - extrapolation_step * matrices)
-    maps = np.zeros((game.n, game.d + 1, game.d + 1))
-    maps[:, :-1, :-1] = np.eye(game.d) - ahead @ matrices
-    maps[:, :-1, -1] = -np.einsum("nij,nj->ni", ahead, at_solution)
-    maps[:, -1, -1] = 1.0
-    return maps
+
+    maps: Callable[[Groups], Maps]
+    n: int
+    batch_size: int = 1
+    samples: int = 1
+    noise: Callable[[Groups], Maps] | None = None
+
+    def cuts(self) -> list[tuple[int, int]]:
+        """Where the groups of an epoch begin and end in its sequence of `samples * n` indices."""
+        length, size = self.samples * self.n, self.samples * self.batch_size
+        return [(start, min(start + size, length)) for start in range(0, length, size)]
+
+    def at(self, groups: Groups) -> tuple[Maps, Maps | None]:
+        """The matrices and the noise of many groups, asked once for each different group."""
+        different, which = np.unique(groups, axis=0, return_inverse=True)
+        noise = None if self.noise is None else self.noise(different)[which.ravel()]
+        return self.maps(different)[which.ravel()], noise
 
 
-def uniform_law(maps: Maps) -> Law:
-    """The law of a map drawn uniformly from a list: an independent update, or a sample of epochs.
+def uniform_law(maps: Maps, noise: Maps | None = None, weights: Float[np.ndarray, " k"] | None = None) -> Law:
+    """The law of a map drawn from a list: an update, or a sample of epochs.
 
-    **Arguments**: `maps` (n, p, p).
+    **Arguments**: `maps` (k, p, p); `noise` (k, p, p), the covariance that each adds, or None; `weights` (k,), their
+    probabilities, uniform when None.
 
-    **Returns** its `Law`; a transport costs 4 n p^3 flops.
+    **Returns** its `Law`; a transport costs 4 k p^3 flops.
 
     **Source**: derived here.
 
@@ -66,122 +83,238 @@ def uniform_law(maps: Maps) -> Law:
         >>> uniform_law(np.array([[[1.0]], [[3.0]]])).transport(np.array([[1.0]])).tolist()
         [[5.0]]
     """
+    k, p = len(maps), maps.shape[-1]
+    weights = np.full(k, 1 / k) if weights is None else weights
+    added = np.zeros((p, p)) if noise is None else np.tensordot(weights, noise, axes=1)
+    stacked, weighted = maps.reshape(k * p, p), (weights[:, None, None] * maps.mT).reshape(k * p, p)
+
+    def moved(z):
+        # the sum over the list is one matrix product, of (p, k p) with (k p, p)
+        return (stacked @ z).reshape(k, p, p).swapaxes(0, 1).reshape(p, k * p) @ weighted
 
     def transport(z):
-        return np.asarray(sum(_sandwich(z, one) for one in maps)) / len(maps)
+        return np.asarray([moved(one) for one in z.reshape(-1, p, p)]).reshape(z.shape) + z[..., -1:, -1:] * added
 
-    return Law(maps.mean(axis=0), transport)
-
-
-def reshuffled_law(maps: Maps) -> Law:
-    r"""The law of the product of all maps in a uniformly random order, exactly, without visiting the n! orders.
-
-    With $T_S(Z)$ the mean over the orders of a subset S, the last factor is each i of S equally often:
-    $T_S(Z) = \frac{1}{|S|} \sum_{i \in S} H_i\, T_{S \setminus i}(Z)\, H_i^T$, and likewise
-    $E_S = \frac{1}{|S|} \sum_{i\in S} H_i E_{S \setminus i}$. There are $n 2^{n-1}$ terms.
-
-    **Arguments**: `maps` (n, p, p).
-
-    **Returns** its `Law`; a transport costs 4 p^3 n 2^(n-1) flops.
-
-    **Source**: derived here; checked against the enumeration of all orders for n <= 6.
-
-        >>> import numpy as np
-        >>> from theorylab.games.laws import reshuffled_law
-        >>> swaps = np.array([[[1.0, 1.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 1.0]]])
-        >>> reshuffled_law(swaps).mean.tolist()
-        [[1.5, 1.0], [1.0, 1.5]]
-    """
-    n, p = len(maps), maps.shape[-1]
-    # rows are multiplied from the right, which is one matrix product for a whole level: the identity gives E[H]^T
-    mean = _subset_average(lambda rows, one: _right(rows, one), np.eye(p), maps).T
-    together = max(1, int(2**24 // (math.comb(n, n // 2) * p**2)))
-
-    def transport(z):
-        flat = z.reshape(-1, p, p)
-        blocks = [_subset_average(_sandwich, flat[k : k + together], maps) for k in range(0, len(flat), together)]
-        return np.concatenate(blocks).reshape(z.shape)
-
-    return Law(mean, transport)
+    return Law(np.tensordot(weights, maps, axes=1), transport)
 
 
-def shared_law(maps: Maps) -> Law:
-    r"""`reshuffled_law` where all maps have one matrix M: any n, since only the offsets are shuffled.
+def composed(law: Law, repeats: int, *rest: Law) -> Law:
+    """The law of independent maps in turn: `repeats` of one law, and then one of each of the rest.
 
-    The epoch is $x \mapsto M^n x + \sum_j M^{n-1-j} c_{w_j}$. Without replacement offsets with covariance C have the
-    covariance $-C/(n-1)$ with one another, so that with $G = \sum_{j<n} M^j$ the epoch's offset has the mean $G \bar c$
-    and the covariance $\frac{1}{n-1} \big(n \sum_{j<n} M^j C M^{jT} - G C G^T\big)$.
+    **Arguments**: `law`; `repeats` >= 0; `rest`, laws of the same size.
 
-    **Arguments**: `maps` (n, p, p) that differ in their last column alone.
-
-    **Returns** its `Law`; a transport costs 4 p^3 flops.
-
-    **Source**: derived here; checked against `reshuffled_law`.
-
-        >>> import numpy as np
-        >>> from theorylab.games.laws import shared_law
-        >>> shared_law(np.array([[[0.5, 1.0], [0.0, 1.0]], [[0.5, -1.0], [0.0, 1.0]]])).mean.tolist()
-        [[0.25, 0.0], [0.0, 1.0]]
-    """
-    n, p = len(maps), maps.shape[-1]
-    matrix, offsets = maps[0, :-1, :-1], maps[:, :-1, -1]
-    powers = [np.eye(p - 1)]
-    for _ in range(n):
-        powers.append(matrix @ powers[-1])
-    centred = offsets - offsets.mean(axis=0)
-    covariance = centred.T @ centred / n
-    # the powers enter as M^j - G/n, which the sum-to-zero of the offsets allows: nothing cancels
-    geometric = np.sum(powers[:-1], axis=0)
-    deviations = np.asarray(powers[:-1]) - geometric / n
-    spread = np.zeros((p, p))
-    spread[:-1, :-1] = np.sum(deviations @ covariance @ deviations.mT, axis=0) * (n / max(n - 1, 1))
-    mean = np.eye(p)
-    mean[:-1, :-1], mean[:-1, -1] = powers[n], geometric @ offsets.mean(axis=0)
-    return Law(mean, lambda z: _sandwich(z, mean) + z[..., -1:, -1:] * spread)
-
-
-def products(maps: Maps, orders: np.ndarray) -> Batch:
-    """The epoch's map for each of many orders, H of the last index leftmost.
-
-    **Arguments**: `maps` (n, p, p); `orders` (k, n), integers.
-
-    **Returns** (k, p, p).
+    **Returns** the `Law` of their product.
 
     **Source**: derived here.
 
         >>> import numpy as np
-        >>> from theorylab.games.laws import products
-        >>> products(np.array([[[2.0]], [[3.0]]]), np.array([[0, 1], [0, 0]])).ravel().tolist()
+        >>> from theorylab.games.laws import composed, uniform_law
+        >>> composed(uniform_law(np.array([[[2.0]]])), 3).mean.tolist()
+        [[8.0]]
+    """
+    mean = np.linalg.matrix_power(law.mean, repeats)
+    for one in rest:
+        mean = one.mean @ mean
+
+    def transport(z):
+        for one in [law] * repeats + list(rest):
+            z = one.transport(z)
+        return z
+
+    return Law(mean, transport)
+
+
+def multisets(n: int, batch_size: int, samples: int = 1) -> tuple[Groups, Float[np.ndarray, " k"]]:
+    """The groups that independent draws give, each sample in ascending order, and their probabilities.
+
+    **Arguments**: `n` components; `batch_size`; `samples` of a group.
+
+    **Returns** groups (k, samples * batch_size) with k = C(n + batch_size - 1, batch_size)^samples, and (k,).
+
+    **Source**: the multinomial distribution.
+
+        >>> from theorylab.games.laws import multisets
+        >>> groups, chances = multisets(2, 2)
+        >>> groups.tolist(), chances.tolist()
+        ([[0, 0], [0, 1], [1, 1]], [0.25, 0.5, 0.25])
+    """
+    one = list(combinations_with_replacement(range(n), batch_size))
+    ways = [factorial(batch_size) // prod(factorial(batch.count(i)) for i in set(batch)) for batch in one]
+    groups = [sum(batches, ()) for batches in product(one, repeat=samples)]
+    chances = [prod(counts) for counts in product(ways, repeat=samples)]
+    return np.asarray(groups, int), np.asarray(chances, float) / float(n) ** (batch_size * samples)
+
+
+def shared_law(updates: Updates, there_and_back: bool = False) -> Law:
+    r"""The law of an epoch in a uniformly random order, where all updates have one matrix M: any n.
+
+    The epoch adds $\sum_k W_k c_{w_k}$ to $M^q z$, with $W_k$ the power of M that follows the update of position k
+    over the size of its batch; there and back, the sum of two such powers, $M^{2q-1-t} + M^t$ for update t of q.
+    Without replacement offsets with covariance C have the covariance $-C/(n-1)$ with one another, so that the epoch's
+    offset has the covariance $\frac{n}{n-1} \sum_k (W_k - \bar W) C (W_k - \bar W)^T$. An update of two samples has an
+    offset for each, and a permutation for each.
+
+    **Arguments**: `updates` with `is_shared(updates)`; `there_and_back`, for flip-flop.
+
+    **Returns** its `Law`; a transport costs 4 p^3 flops.
+
+    **Source**: derived here; checked against `subsets.reshuffled_law` and `subsets.flipflop_law`.
+
+        >>> import numpy as np
+        >>> from theorylab.games.laws import Updates, shared_law
+        >>> maps = np.array([[[0.5, 1.0], [0.0, 1.0]], [[0.5, -1.0], [0.0, 1.0]]])
+        >>> shared_law(Updates(lambda groups: maps[groups[:, 0]], n=2)).mean.tolist()
+        [[0.25, 0.0], [0.0, 1.0]]
+    """
+    n, samples = updates.n, updates.samples
+    matrix, offsets = _shared_offsets(updates)
+    d, cuts = len(matrix), updates.cuts()
+    last = 2 * len(cuts) - 1 if there_and_back else len(cuts) - 1
+    powers = [np.eye(d)]
+    for _ in range(last + 1):
+        powers.append(matrix @ powers[-1])
+    weights = np.zeros((samples * n, d, samples, d))
+    for t, (start, stop) in enumerate(cuts):
+        after = powers[last - t] + powers[t] if there_and_back else powers[last - t]
+        half = (stop - start) // samples
+        for s in range(samples):
+            weights[start + s * half : start + (s + 1) * half, :, s] = after / half
+    weights = weights.reshape(samples, n, d, samples * d)
+    average = weights.mean(axis=1, keepdims=True)
+    mean, spread = np.eye(d + 1), np.zeros((d + 1, d + 1))
+    mean[:-1, :-1], mean[:-1, -1] = powers[-1], n * average.sum(axis=0)[0] @ offsets.mean(axis=0)
+    # the weights enter as deviations from their mean, which shuffling allows: nothing cancels
+    deviations = (weights - average).reshape(samples * n, d, samples * d)
+    covariance = np.cov(offsets.T, bias=True).reshape(samples * d, samples * d)
+    spread[:-1, :-1] = np.sum(deviations @ covariance @ deviations.mT, axis=0) * (n / max(n - 1, 1))
+    if updates.noise is not None:
+        step = updates.noise(np.zeros((1, samples), int))[0, :-1, :-1]
+        spread[:-1, :-1] += np.sum(np.asarray(powers[:-1]) @ step @ np.asarray(powers[:-1]).mT, axis=0)
+    return spread_law(mean, spread)
+
+
+def is_shared(updates: Updates) -> bool:
+    """Whether all updates have one matrix, to rounding: their components differ in their offsets alone.
+
+    **Arguments**: `updates`.
+
+    **Returns** a bool.
+
+    **Source**: derived here.
+
+        >>> import numpy as np
+        >>> from theorylab.games.laws import Updates, is_shared
+        >>> is_shared(Updates(lambda groups: np.ones((len(groups), 2, 2)), n=5))
+        True
+    """
+    maps = updates.maps(_singles(updates))[:, :, :-1]
+    if updates.samples == 2 and np.allclose(maps, maps[0], rtol=0, atol=1e-14 * np.abs(maps[0]).max()):
+        maps = updates.maps(_crossed(updates))[:, :, :-1]
+    return bool(np.allclose(maps, maps[0], rtol=0, atol=1e-14 * np.abs(maps[0]).max()))
+
+
+def spread_law(mean: Float[np.ndarray, "p p"], spread: Float[np.ndarray, "p p"]) -> Law:
+    """The law of maps whose matrix is not random, and whose offset has a covariance.
+
+    **Arguments**: `mean` (p, p), homogeneous; `spread` (p, p), the covariance, its last row and column 0.
+
+    **Returns** its `Law`.
+
+    **Source**: derived here.
+
+        >>> import numpy as np
+        >>> from theorylab.games.laws import spread_law
+        >>> spread_law(np.eye(1), np.eye(1)).transport(np.eye(1)).tolist()
+        [[2.0]]
+    """
+    return Law(mean, lambda z: sandwich(z, mean) + z[..., -1:, -1:] * spread)
+
+
+def products(
+    updates: Updates, sequences: Int[np.ndarray, "k m"], there_and_back: bool = False
+) -> tuple[Maps, Maps | None]:
+    """The epoch's map for each of many sequences of indices, H of the last group leftmost, and the noise that it adds.
+
+    **Arguments**: `updates`; `sequences` (k, samples * n), integers; `there_and_back`, for flip-flop.
+
+    **Returns** (k, p, p), and (k, p, p) or None.
+
+    **Source**: derived here.
+
+        >>> import numpy as np
+        >>> from theorylab.games.laws import Updates, products
+        >>> maps = np.array([[[2.0]], [[3.0]]])
+        >>> products(Updates(lambda groups: maps[groups[:, 0]], n=2), np.array([[0, 1], [0, 0]]))[0].ravel().tolist()
         [6.0, 4.0]
     """
-    result = maps[orders[:, 0]]
-    for column in orders.T[1:]:
-        result = maps[column] @ result
-    return result
+    blocks = [sequences[:, start:stop] for start, stop in updates.cuts()]
+    # groups of one size are asked for together
+    whole = [block for block in blocks if block.shape == blocks[0].shape]
+    maps, noise = updates.at(np.concatenate(whole))
+    steps = list(zip(np.split(maps, len(whole)), _split(noise, len(whole)), strict=True))
+    steps += [updates.at(block) for block in blocks[len(whole) :]]
+    (result, added), *following = steps + steps[::-1] if there_and_back else steps
+    for maps, noise in following:
+        result = maps @ result
+        added = None if added is None or noise is None else maps @ added @ maps.mT + noise
+    return result, added
 
 
-def _subset_average(apply, start, maps):
-    """The mean of `apply(... apply(start, first) ..., last)` over all orders, by size of subset."""
-    n = len(maps)
-    subsets = np.arange(2**n)
-    sizes = np.bitwise_count(subsets)
-    place = np.zeros(2**n, int)
-    level = np.asarray(start)[None]
-    for size in range(1, n + 1):
-        members = subsets[sizes == size]
-        place[members] = np.arange(len(members))
-        following = np.zeros((len(members), *start.shape))
-        for i in range(n):
-            mine = np.flatnonzero(members >> i & 1)
-            following[mine] += apply(level[place[members[mine] ^ (1 << i)]], maps[i])
-        level = following / size
-    return level[0]
+def sandwich(z: Batch, one: Float[np.ndarray, "p p"]) -> Batch:
+    """H Z H^T for many symmetric Z and one H, as two matrix products.
+
+    **Arguments**: `z` (..., p, p), symmetric; `one` (p, p).
+
+    **Returns** (..., p, p).
+
+    **Source**: derived here.
+
+        >>> import numpy as np
+        >>> from theorylab.games.laws import sandwich
+        >>> sandwich(np.eye(2), np.array([[1.0, 1.0], [0.0, 1.0]])).tolist()
+        [[2.0, 1.0], [1.0, 1.0]]
+    """
+    return from_right(np.ascontiguousarray(np.swapaxes(from_right(z, one), -1, -2)), one)
 
 
-def _right(rows, one):
-    p = one.shape[0]
-    return (rows.reshape(-1, p) @ one.T).reshape(rows.shape)
+def from_right(rows: Batch, one: Float[np.ndarray, "p p"]) -> Batch:
+    """Z H^T for many Z and one H, as one matrix product.
+
+    **Arguments**: `rows` (..., p, p); `one` (p, p).
+
+    **Returns** (..., p, p).
+
+    **Source**: derived here.
+
+        >>> import numpy as np
+        >>> from theorylab.games.laws import from_right
+        >>> from_right(np.eye(2), np.array([[1.0, 2.0], [0.0, 1.0]])).tolist()
+        [[1.0, 0.0], [2.0, 1.0]]
+    """
+    return (rows.reshape(-1, rows.shape[-1]) @ one.T).reshape(rows.shape)
 
 
-def _sandwich(z, one):
-    return _right(np.ascontiguousarray(np.swapaxes(_right(z, one), -1, -2)), one)
+def _split(noise, pieces):
+    return [None] * pieces if noise is None else np.split(noise, pieces)
+
+
+def _singles(updates):
+    """Every component in the first place of a group, the first component in the others."""
+    groups = np.zeros((updates.n, updates.samples), int)
+    groups[:, 0] = np.arange(updates.n)
+    return groups
+
+
+def _crossed(updates):
+    return _singles(updates)[:, ::-1]
+
+
+def _shared_offsets(updates):
+    """M (d, d), and what each component adds to an update as each of its samples, (n, samples d)."""
+    maps = updates.maps(_singles(updates))
+    matrix, offsets = maps[0, :-1, :-1], maps[:, :-1, -1]
+    if updates.samples == 2:
+        # c_ij = a_i + b_j, as the update is affine in each of its two oracles
+        other = updates.maps(_crossed(updates))[:, :-1, -1]
+        offsets = np.concatenate([offsets, other], axis=1) - np.tile(offsets[0] / 2, 2)
+    return matrix, offsets
