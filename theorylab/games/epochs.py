@@ -9,10 +9,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ..engine.method import Method, start
+from ..numerics import lane_scan
 from . import orders
 from .schedules import hyperparameter, requires, scaled
 
@@ -219,9 +219,9 @@ class EpochMethod(Method):
                 indices, noise = (sample, noise) if self.noise_site != "oracle_step" else sample
                 now = self.at(updates, x)
                 x, memory = now.update(problem, x, memory, now.oracles(problem, indices, noise, state.sigma))
-                return (x, memory, None if updates is None else updates + 1), None
+                return x, memory, None if updates is None else updates + 1
 
-            carry, _ = lax.scan(one, carry, (block, noise) if self.noise_site == "oracle_step" else block)
+            carry = lane_scan(one, carry, (block, noise) if self.noise_site == "oracle_step" else block)
         x, memory, updates = carry
         if self.noise_site == "iterate":
             level = self.at(updates, x).level(problem, state.sigma)

@@ -1,4 +1,5 @@
 from .extrapolation import richardson_weights as richardson_weights
+from .lane_scan import lane_scan as lane_scan
 from .linalg import matvec as matvec
 from .slopes import Slope as Slope
 from .slopes import local_slopes as local_slopes

@@ -52,9 +52,8 @@ def _(axis_size, in_batched, matrix, x):
 @custom_vmap
 def _lanes(matrix, xs):
     def columns(matrix, xs):
-        # the barriers keep XLA from turning the product around, lanes in rows, and from reading its result askew
-        product = lax.optimization_barrier(lax.dot_general(matrix, xs, (((1,), (1,)), ((), ()))))
-        return lax.optimization_barrier(product.T)
+        # the barrier keeps XLA from turning the product around, lanes in rows
+        return lax.optimization_barrier(lax.dot_general(matrix, xs, (((1,), (1,)), ((), ())))).T
 
     return lax.platform_dependent(matrix, xs, cpu=columns, default=lambda matrix, xs: xs @ matrix.T)
 

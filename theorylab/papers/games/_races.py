@@ -16,11 +16,28 @@ COLOURS = dict(zip(ORDERS, figures.COLOURS, strict=False))
 ERROR = r"$E|x - x^\star|^2$"
 
 
-def race(key, drawn, steps, *, orders=BOTH, seeds, epochs, start=lambda game: game.solution + 1) -> Any:
-    """Extragradient on games of equal shapes, each at its own steps (case, choice, 2).
+def extragradient(pair, order) -> Any:
+    """The method of a race, unless it is given another, at one pair of steps."""
+    return games.Extragradient(step_size=pair[0], extrapolation_step=pair[1], order=order)
+
+
+def race(
+    key,
+    drawn,
+    steps,
+    *,
+    orders=BOTH,
+    seeds,
+    epochs,
+    start=lambda game: game.solution + 1,
+    method=extragradient,
+    also=None,
+) -> Any:
+    """A method on games of equal shapes, each at its own steps (case, choice, 2), under orders (or variants) of it.
 
     `error` is |x - x*|^2 at forty epochs or so, `settled` its mean over the last quarter of all epochs, and `plane` one
-    coordinate of either player, from the solution.
+    coordinate of either player, from the solution. `also` takes another point out of a state, for `also_error` and
+    `also_settled`.
     """
     import jax
     import jax.numpy as jnp
@@ -35,38 +52,38 @@ def race(key, drawn, steps, *, orders=BOTH, seeds, epochs, start=lambda game: ga
 
     def build(key, *, order, case, choice):
         pair, game, first = lane(together, table, case, choice)
-        return games.Extragradient(step_size=pair[0], extrapolation_step=pair[1], order=order), game, first
+        return method(pair, order), game, first
 
-    def off(game, state):
-        return ravel_pytree(jax.tree.map(jnp.subtract, state.x, game.solution))[0]
-
-    def error(game, state):
-        return jnp.sum(off(game, state) ** 2)
+    def off(game, x):
+        return ravel_pytree(jax.tree.map(jnp.subtract, x, game.solution))[0]
 
     def plane(game, state):
-        x = off(game, state)
+        x = off(game, state.x)
         return jnp.stack([x[0], x[x.size // 2]])
 
-    record = [
-        tl.Record(tl.every(max(1, epochs // 40)), error=error, plane=plane),
-        tl.Record(tl.every(1), settled=tl.Mean(error, after=3 * epochs // 4)),
-    ]
+    points = {"": lambda state: state.x} | ({} if also is None else {"also_": also})
+    errors = {
+        f"{name}error": lambda game, state, of=of: jnp.sum(off(game, of(state)) ** 2) for name, of in points.items()
+    }
+    means = {name.replace("error", "settled"): tl.Mean(fn, after=3 * epochs // 4) for name, fn in errors.items()}
+    record = [tl.Record(tl.every(max(1, epochs // 40)), plane=plane, **errors), tl.Record(tl.every(1), **means)]
     over = {"order": orders, "case": jnp.arange(len(drawn)), "choice": jnp.arange(table.shape[1])}
     dataset = tl.sweep(build, over=over, seeds=seeds, key=key, steps=epochs, record=record)
-    return dataset[["error", "settled", "plane"]].assign(steps=(("case", "choice", "which"), np.asarray(table)))
+    return dataset[["plane", *errors, *means]].assign(steps=(("case", "choice", "which"), np.asarray(table)))
 
 
-def theory(drawn, steps, orders=BOTH) -> Any:
+def theory(drawn, steps, orders=BOTH, method=extragradient) -> Any:
     """Exact stationary errors and mean-square growth an epoch; nan where they take more than a second."""
     import xarray
 
     def moments(game, pair, order):
+        one = method(pair, order)
+        order = getattr(one, "method", one).order
         shared = bool(np.all(game.matrices == game.matrices[:1]))
         most = {"independent": np.inf, "reshuffle": np.inf if shared else 12, "once": 8, "cyclic": np.inf}[order]
         if game.d > 40 or game.n > most:
             return np.nan, np.nan
-        method = games.Extragradient(step_size=pair[0], extrapolation_step=pair[1], order=order)
-        found = games.stationary_moments(game, method)
+        found = games.stationary_moments(game, one)
         return found.mse, found.ms_contraction
 
     rows = [[[moments(game, pair, order) for pair in pairs] for game, pairs in zip(drawn, steps, strict=True)]
@@ -101,25 +118,33 @@ def check_levels(dataset) -> Verdict:
     return Verdict.agree(dataset.settled.transpose("seed", *dataset.exact.dims), dataset.exact)
 
 
+def looks(dataset) -> Any:
+    """What is compared, each with its name and colour; what is no order has the colour of its place."""
+    values = dataset.order.values.tolist()
+    if set(values) <= set(NAMES):
+        return [(one, NAMES[one], COLOURS[one]) for one in values]
+    return [(one, one, colour) for one, colour in zip(values, figures.COLOURS, strict=False)]
+
+
 def draw_traces(panel, dataset, title):
     """Errors over epochs of every order, with their exact levels."""
-    for order in dataset.order.values:
+    for order, name, colour in looks(dataset):
         one = dataset.sel(order=order)
-        figures.measured(panel, one.step, one.error.transpose("seed", "step"), label=NAMES[order], color=COLOURS[order])
+        figures.measured(panel, one.step, one.error.transpose("seed", "step"), label=name, color=colour)
         if np.isfinite(one.get("exact", np.nan)):
-            figures.predicted(panel, one.step[[0, -1]], float(one.exact), color=COLOURS[order])
+            figures.predicted(panel, one.step[[0, -1]], float(one.exact), color=colour)
     panel.set(yscale="log", xlabel="epoch", title=title)
 
 
 def draw_levels(panel, dataset, title):
     """Settled errors over the step size, laid over exact ones."""
     steps = dataset.steps.isel(which=0)
-    for order in dataset.order.values:
+    for order, name, colour in looks(dataset):
         one = dataset.sel(order=order)
         if "exact" in one:
-            figures.predicted(panel, one.get("exact_steps", steps), one.exact, color=COLOURS[order])
+            figures.predicted(panel, one.get("exact_steps", steps), one.exact, color=colour)
         samples = one.settled.transpose("seed", "choice")
-        figures.measured(panel, steps, samples, label=NAMES[order], color=COLOURS[order], marker="o", linewidth=1)
+        figures.measured(panel, steps, samples, label=name, color=colour, marker="o", linewidth=1)
     panel.set(xscale="log", yscale="log", xlabel=r"step size $\gamma_1$", title=title)
     panel.xaxis.set_minor_formatter("")  # a decade alone would write its minor ticks over each other
 

@@ -24,6 +24,15 @@ from ._races import (
     ratios,
     theory,
 )
+from ._rivals import (
+    check_path,
+    plot_double,
+    plot_hamiltonian,
+    plot_optimistic,
+    run_double,
+    run_hamiltonian,
+    run_optimistic,
+)
 
 SMALL = {"n": 6, "dim": 2, "seeds": 8, "epochs": 2000}  # one shape for three experiments: they share compiled programs
 
@@ -349,6 +358,9 @@ PAPER = Paper(
         Experiment("bilinear", "a bilinear game, with and without extrapolation", run_bilinear, plot_bilinear),
         Experiment("toy", "the contraction on the game uv", run_toy, plot_toy),
         Experiment("wgan", "a Wasserstein GAN that learns a mean", run_wgan, plot_wgan),
+        Experiment("optimistic", "optimistic descent learns a mean", run_optimistic, plot_optimistic),
+        Experiment("hamiltonian", "Hamiltonian descent on bilinear games", run_hamiltonian, plot_hamiltonian),
+        Experiment("double", "decreasing double steps on bilinear games", run_double, plot_double),
         Experiment("logistic", "robust logistic regression on the breast-cancer data", run_logistic, plot_logistic),
         Experiment("certificate", "mean-square stability, certified and run", run_certificate, plot_certificate),
     ),
@@ -378,6 +390,16 @@ PAPER = Paper(
         Claim("below_wgan", "Learning a mean, reshuffling settles below.", SEEN, check_below, "wgan"),
         Claim("wgan_moments", "It settles at the exact stationary error about the sample's solution.",
               HERE, check_levels, "wgan"),
+        Claim("below_optimistic", "Optimistic descent, too, settles lower when it is reshuffled.",
+              SEEN, check_below, "optimistic"),
+        Claim("below_hamiltonian", "So does Hamiltonian descent, on bilinear games.",
+              SEEN, check_below, "hamiltonian"),
+        Claim("hamiltonian_moments", "It settles at its exact stationary error.", HERE, check_levels, "hamiltonian"),
+        Claim("below_double", "With the double steps (t+19)^-0.5 and 1/10 reshuffling ends below.",
+              SEEN, lambda dataset: check_below(dataset.isel(choice=[1])), "double"),
+        Claim("double_path", "With the other two pairs bilinear games are left where the mean's own path ends: the"
+              " product of (1 - gamma1 gamma2)^2 + gamma1^2 over all updates, which does not vanish.",
+              HERE, check_path, "double"),
         Claim("below_logistic", "On real data, beyond affine games, reshuffling settles below.",
               HERE, check_below, "logistic"),
         Claim("certificate", "An epoch multiplies the mean square by the certificate's factor.",
