@@ -37,6 +37,7 @@ class Case:
     target: dict[str, float] = field(default_factory=dict)
     rounds: int = 5
     note: str = ""
+    accelerator: bool = False  # on a CPU only when it is asked for by name
 
 
 def measure(case: Case, *, quick: bool, rounds: int | None, clock: Callable[[], float], ceilings: dict) -> list[dict]:
