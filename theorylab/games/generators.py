@@ -164,16 +164,16 @@ def wgan_mean_game(
 def _quadratic(key, components, dim, mu, lipschitz, heterogeneous):
     key_p, key_b, key_c, key_offset = jax.random.split(key, 4)
     curvature, coupling = jnp.linspace(mu, lipschitz, dim), jnp.linspace(0.0, 1.0, dim)
-    p = _symmetric(key_p, components, curvature, heterogeneous)
-    b = _symmetric(key_b, components, coupling, heterogeneous)
-    c = _symmetric(key_c, components, curvature, heterogeneous)
+    spectra = jnp.stack([curvature, coupling, curvature])
+    p, b, c = _symmetric(jnp.stack([key_p, key_b, key_c]), components, spectra, heterogeneous)
     return jnp.block([[p, b], [-b, c]]), jax.random.normal(key_offset, (components, 2 * dim))
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def _convex_concave(key, components, dim, lipschitz, heterogeneous):
     key_p, key_c, key_offset, key_solution = jax.random.split(key, 4)
-    p, c = (_symmetric(k, components, jnp.linspace(0.0, lipschitz, dim), heterogeneous) for k in (key_p, key_c))
+    spectra = jnp.stack([jnp.linspace(0.0, lipschitz, dim)] * 2)
+    p, c = _symmetric(jnp.stack([key_p, key_c]), components, spectra, heterogeneous)
     zero = jnp.zeros_like(p)
     matrices = jnp.block([[p, zero], [zero, c]])
     offsets = jax.random.normal(key_offset, (components, 2 * dim))
@@ -185,17 +185,18 @@ def _convex_concave(key, components, dim, lipschitz, heterogeneous):
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def _bilinear(key, components, dim, mu, lipschitz, heterogeneous):
     key_b, key_offset = jax.random.split(key)
-    b = _symmetric(key_b, components, jnp.linspace(mu, lipschitz, dim), heterogeneous)
+    (b,) = _symmetric(key_b[None], components, jnp.linspace(mu, lipschitz, dim)[None], heterogeneous)
     zero = jnp.zeros_like(b)
     offsets = jax.random.normal(key_offset, (components, 2 * dim)) / components
     return jnp.block([[zero, b], [-b, zero]]), offsets
 
 
-def _symmetric(key, components, eigenvalues, heterogeneous):
+def _symmetric(keys, components, spectra, heterogeneous):
+    # all frames in one decomposition: several at once were seen to wait for each other forever on CPU (jaxlib 0.10.2)
+    frames = jax.vmap(lambda key: jax.random.orthogonal(key, spectra.shape[1], (components,)))(keys)
     # as many frames either way, so that both kinds of game are one program
-    frames = jax.random.orthogonal(key, len(eigenvalues), (components,))
-    frames = jnp.where(heterogeneous, frames, frames[:1])
-    matrices = jnp.einsum("nij,j,nkj->nik", frames, eigenvalues, frames)
+    frames = jnp.where(heterogeneous, frames, frames[:, :1])
+    matrices = jnp.einsum("knij,kj,knlj->knil", frames, spectra, frames)
     return (matrices + matrices.mT) / 2
 
 
