@@ -45,7 +45,7 @@ def hamiltonian(pair, order):
 def run_hamiltonian(size, key):
     import jax
 
-    n, dim, seeds, epochs = {"small": (6, 2, 8, 2000), "paper": (100, 2, 5, 1000), "large": (100, 2, 64, 1000)}[size]
+    n, dim, seeds, epochs = {"small": (6, 2, 8, 800), "paper": (100, 2, 5, 1000), "large": (100, 2, 64, 1000)}[size]
     draw, run = jax.random.split(key)
     drawn = [games.bilinear_game(draw, components=n, dim=dim, mu=1.0, lipschitz=top) for top in (1.0, 1.5)]
     pairs = np.asarray([[(step, 0.0) for step in (0.01, 0.02)]] * 2)
