@@ -1,6 +1,7 @@
 from . import engine as engine
 from . import figures as figures
 from . import games as games
+from . import lowrank as lowrank
 from . import numerics as numerics
 from . import papers as papers
 from . import report as report

@@ -172,6 +172,62 @@ def gradient(dtype: str) -> Example:
     )
 
 
+def preconditioned_subgradient(dtype: str) -> Example:
+    def method(damping, step="polyak", decay=None, step_size=None, loss="absolute", preconditioner="gram"):
+        return tl.lowrank.PreconditionedSubgradient(
+            damping, step, decay, step_size=step_size, loss=loss, preconditioner=preconditioner
+        )
+
+    def problem(scale):
+        key = jax.random.key(0)
+        given = tl.lowrank.sensing_problem(key, shape=(4, 3), true_rank=1, measurements=60, outliers=0.1)
+        part = jax.tree.map(lambda leaf: leaf.astype(dtype), given)
+        return tl.lowrank.SensingProblem(part.operator, part.observations * scale, solution=part.solution * scale)
+
+    return Example(
+        method=method,
+        problem=problem,
+        x0=(jnp.asarray([[1, 0], [0, 1], [1, 1], [0, 2]], dtype), jnp.asarray([[1, 1], [0, -1], [2, 0]], dtype)),
+        over={"damping": np.asarray([0.3, 0.5, 0.8], dtype)},
+        bad={
+            "damping": -0.1,
+            "step": "newton",
+            "decay": 0.9,
+            "step_size": 0.1,
+            "loss": "cubed",
+            "preconditioner": "all",
+            "x0": (jnp.zeros((3, 2), dtype), jnp.zeros((4, 2), dtype)),
+        },
+    )
+
+
+def _log_cosh(W: Array, target: Array) -> Array:
+    """A loss whose curvature lies between one half and three halves."""
+    gap = W - target
+    return jnp.sum(jnp.logaddexp(gap, -gap)) + jnp.sum(gap**2) / 4
+
+
+def factorised_descent(dtype: str) -> Example:
+    def method(step_size, rule="local", exponent=1.5):  # a bound that grows: the state holds it
+        return tl.lowrank.FactorisedDescent(step_size, rule, exponent=exponent)
+
+    def problem(scale):
+        target = jnp.asarray([[2, -1], [1, 1], [0, 3]], dtype) * scale
+        half = jnp.asarray(0.5, dtype)
+        return tl.lowrank.MatrixLoss(jax.tree_util.Partial(_log_cosh, target=target), mu=half, lipschitz=3 * half)
+
+    return Example(
+        method=method,
+        problem=problem,
+        x0=(
+            jnp.asarray([[1, 0, 0.5], [0, 1, 0.2], [0.3, -0.4, 1]], dtype),
+            jnp.asarray([[0.5, 0, 0.1], [0.1, 0.5, 0]], dtype),
+        ),
+        over={"step_size": np.asarray([0.005, 0.01, 0.02], dtype)},
+        bad={"step_size": 0.0, "rule": "loca", "exponent": 1.0, "x0": jnp.zeros(3, dtype)},
+    )
+
+
 EXAMPLES: dict[type[tl.Method], Callable[[str], Example]] = {
     tl.Gradient: gradient,
     tl.games.Extragradient: extragradient,
@@ -180,4 +236,6 @@ EXAMPLES: dict[type[tl.Method], Callable[[str], Example]] = {
     tl.games.IndependentExtragradient: independent_extragradient,
     tl.games.OptimisticGradient: optimistic_gradient,
     tl.games.Richardson: richardson,
+    tl.lowrank.FactorisedDescent: factorised_descent,
+    tl.lowrank.PreconditionedSubgradient: preconditioned_subgradient,
 }

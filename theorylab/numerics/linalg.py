@@ -1,9 +1,10 @@
-"""Linear algebra that keeps its speed under `vmap`."""
+"""Products with a matrix that keep their speed under `vmap`."""
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import custom_vmap
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
 
@@ -30,10 +31,18 @@ def matvec(matrix: Float[Array, "m d"], x: Float[Array, " d"]) -> Float[Array, "
     return _matvec(matrix, x)
 
 
-@matvec.defjvp
-def _(primals, tangents):
+def _terms(*pairs):
+    # a matrix that nobody differentiates in must not cost a second product with zeros
+    terms = [a @ b for a, b in pairs if not isinstance(a, SymbolicZero) and not isinstance(b, SymbolicZero)]
+    return sum(terms[1:], terms[0])
+
+
+def _matvec_jvp(primals, tangents):
     (matrix, x), (dmatrix, dx) = primals, tangents
-    return matvec(matrix, x), dmatrix @ x + matrix @ dx
+    return matvec(matrix, x), _terms((dmatrix, x), (matrix, dx))
+
+
+matvec.defjvp(_matvec_jvp, symbolic_zeros=True)
 
 
 @custom_vmap
@@ -64,3 +73,62 @@ def _(axis_size, in_batched, matrix, xs):
     if in_batched == [False, True]:
         return _lanes(matrix, xs.reshape(-1, xs.shape[-1])).reshape(*xs.shape[:-1], -1), True
     return jax.vmap(lambda matrix, xs: xs @ matrix.mT, tuple(0 if b else None for b in in_batched))(matrix, xs), True
+
+
+@jax.custom_jvp
+def vecmat(y: Float[Array, " m"], matrix: Float[Array, "m d"]) -> Float[Array, " d"]:
+    """The product $y^T A$, which becomes one matrix product when `vmap` gives many `y` and one `matrix`.
+
+    The sister of `matvec`: XLA's CPU backend multiplies a thin batch of rows by a matrix at 0.6 of the speed
+    that it has when the batch comes as the columns of its left factor, so the lanes go to columns for the product.
+    Differentiable in both arguments, forward and reverse.
+
+    **Arguments**: `y` (m,) and `matrix` (m, d), of one dtype.
+
+    **Returns** the product (d,).
+
+    **Source**: derived here; checked against `y @ A`, plain, under vmap, jvp and vjp.
+
+        >>> import jax.numpy as jnp, theorylab as tl
+        >>> tl.numerics.vecmat(jnp.asarray([1.0, 2.0]), jnp.asarray([[1.0, 0.0], [3.0, 1.0]])).tolist()
+        [7.0, 2.0]
+    """
+    return _vecmat(y, matrix)
+
+
+def _vecmat_jvp(primals, tangents):
+    (y, matrix), (dy, dmatrix) = primals, tangents
+    return vecmat(y, matrix), _terms((dy, matrix), (y, dmatrix))
+
+
+vecmat.defjvp(_vecmat_jvp, symbolic_zeros=True)
+
+
+@custom_vmap
+def _vecmat(y, matrix):
+    return y @ matrix
+
+
+@_vecmat.def_vmap
+def _(axis_size, in_batched, y, matrix):
+    del axis_size
+    if in_batched == [True, False]:
+        return _rows(y, matrix), True
+    return jax.vmap(jnp.matmul, tuple(0 if batched else None for batched in in_batched))(y, matrix), True
+
+
+@custom_vmap
+def _rows(ys, matrix):
+    def columns(ys, matrix):
+        # the barrier keeps XLA from undoing the transposition, which is what makes the product fast
+        return lax.optimization_barrier(ys.T).T @ matrix
+
+    return lax.platform_dependent(ys, matrix, cpu=columns, default=jnp.matmul)
+
+
+@_rows.def_vmap
+def _(axis_size, in_batched, ys, matrix):
+    # lanes of lanes are lanes
+    if in_batched == [True, False]:
+        return _rows(ys.reshape(-1, ys.shape[-1]), matrix).reshape(*ys.shape[:-1], -1), True
+    return jax.vmap(jnp.matmul, tuple(0 if b else None for b in in_batched))(ys, matrix), True

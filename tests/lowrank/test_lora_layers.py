@@ -1,0 +1,233 @@
+"""Adapters on models: starts, what trains, merging, real data, and the layout of Flax."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from sklearn.datasets import load_digits
+
+from theorylab import lowrank
+
+KEY = jax.random.key(0)
+
+
+def everywhere(model):
+    return model
+
+
+@pytest.fixture(scope="module")
+def mlp():
+    return eqx.nn.MLP(6, 4, 5, 2, key=KEY)
+
+
+def squares(model, x):
+    return jnp.mean(jax.vmap(model)(x) ** 2)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return jax.random.normal(jax.random.key(1), (7, 6))
+
+
+@pytest.fixture(scope="module")
+def gradient(mlp, batch):
+    return eqx.filter_grad(squares)(mlp, batch)
+
+
+@pytest.mark.parametrize("init", ["standard", "spectral"])
+def test_at_the_start_nothing_has_changed(init, mlp, batch, gradient):
+    adapted = lowrank.lorafy(mlp, 2, where=everywhere, init=init, key=KEY, gradient=gradient)
+    assert all(isinstance(layer, lowrank.LoraLinear) for layer in adapted.layers)
+    assert np.array_equal(jax.vmap(adapted)(batch), jax.vmap(mlp)(batch))
+    assert all(layer.A.shape[0] == 2 and not np.any(layer.B) for layer in adapted.layers)
+
+
+def test_the_spectral_start_descends_fastest(mlp, gradient):
+    """Rows of A: orthonormal, and among all such the ones along which the gradient in B is largest."""
+    adapted = lowrank.lorafy(mlp, 2, where=everywhere, gradient=gradient, scale=3.0)
+    for layer, slope in zip(adapted.layers, gradient.layers, strict=True):
+        assert np.allclose(layer.A @ layer.A.T, 9 * np.eye(2), rtol=0, atol=1e-5)
+        values = np.linalg.svd(slope.weight, compute_uv=False)
+        seen = np.linalg.norm(np.asarray(slope.weight @ layer.A.T)) / 3
+        assert seen == pytest.approx(np.linalg.norm(values[:2]), rel=1e-5)
+
+
+def test_the_standard_start_has_rows_of_length_one():
+    linear = eqx.nn.Linear(400, 300, key=KEY)
+    A = lowrank.lorafy(linear, 100, where=everywhere, init="standard", key=KEY).A
+    # 40,000 draws: four standard errors of a variance
+    assert float(jnp.mean(A**2)) * 400 == pytest.approx(1, abs=4 * np.sqrt(2 / 40_000))
+
+
+def test_where_chooses_layers_and_parts(mlp):
+    def types(where):
+        adapted = lowrank.lorafy(mlp, 1, where=where, init="standard", key=KEY)
+        return [isinstance(layer, lowrank.LoraLinear) for layer in adapted.layers]
+
+    assert types(lambda m: m.layers[-1]) == [False, False, True]
+    assert types(lambda m: [m.layers[0], m.layers[2]]) == [True, False, True]
+    assert types(lambda m: m.layers[:2]) == [True, True, False]
+    twice = lowrank.lorafy(mlp, 1, where=lambda m: m.layers[0], init="standard", key=KEY)
+    rest = lowrank.lorafy(twice, 1, where=everywhere, init="standard", key=KEY)
+    assert rest.layers[0] is not None and isinstance(rest.layers[0].linear, eqx.nn.Linear)
+
+
+def test_other_models():
+    """Attention, stacked layers under vmap, and half precision."""
+    attention = eqx.nn.MultiheadAttention(2, 6, key=KEY)
+    adapted = lowrank.lorafy(attention, 2, where=lambda m: m.query_proj, init="standard", key=KEY)
+    moved = eqx.tree_at(lambda m: m.query_proj.B, adapted, jnp.ones_like(adapted.query_proj.B))
+    x = jax.random.normal(KEY, (3, 6))
+    assert np.allclose(moved(x, x, x), lowrank.merge_adapters(moved)(x, x, x), rtol=0, atol=1e-5)
+
+    stack = eqx.filter_vmap(lambda key: eqx.nn.Linear(6, 5, key=key))(jax.random.split(KEY, 3))
+    slope = eqx.tree_at(lambda m: m.weight, stack, stack.weight + 1)
+    many = lowrank.lorafy(stack, 2, where=everywhere, gradient=slope)
+    many = eqx.tree_at(lambda m: m.B, many, jnp.ones_like(many.B))
+    assert many.A.shape == (3, 2, 6) and many.B.shape == (3, 5, 2)
+    apply = eqx.filter_vmap(lambda layer, x: layer(x))
+    assert np.allclose(apply(many, x), apply(lowrank.merge_adapters(many), x), rtol=0, atol=1e-5)
+
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), eqx.nn.Linear(6, 5, key=KEY))
+    assert lowrank.lorafy(half, 2, where=everywhere, gradient=half).A.dtype == jnp.bfloat16
+
+
+@pytest.fixture(scope="module")
+def digits():
+    features, labels = map(np.asarray, load_digits(return_X_y=True))
+    pictures = jnp.asarray(features / 16, jnp.float32)
+    turned = jnp.rot90(pictures.reshape(-1, 8, 8), axes=(1, 2)).reshape(-1, 64)
+    return pictures, turned, jnp.asarray(labels)
+
+
+def cross_entropy(model, x, labels):
+    return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(jax.vmap(model)(x), labels))
+
+
+def train(model, marks, x, labels, steps):
+    """Adam at full batch on the leaves that are marked; the model and the losses."""
+    trained, frozen = eqx.partition(model, marks)
+    optimiser = optax.adam(1e-2)
+
+    @jax.jit
+    def run(trained, x, labels):
+        def step(carry, _):
+            trained, state = carry
+            value, slope = jax.value_and_grad(lambda t: cross_entropy(eqx.combine(t, frozen), x, labels))(trained)
+            updates, state = optimiser.update(slope, state)
+            return (optax.apply_updates(trained, updates), state), value
+
+        return jax.lax.scan(step, (trained, optimiser.init(trained)), None, length=steps)
+
+    (trained, _), losses = run(trained, x, labels)
+    return eqx.combine(trained, frozen), np.asarray(losses)
+
+
+@pytest.fixture(scope="module")
+def pretrained(digits):
+    with jax.numpy_dtype_promotion("standard"):
+        model = eqx.nn.MLP(64, 10, 32, 1, key=KEY, dtype=jnp.float32)
+        model, losses = train(model, jax.tree.map(eqx.is_array, model), digits[0], digits[2], 200)
+    assert losses[-1] < 0.2 < 2 < losses[0]
+    return model
+
+
+@pytest.mark.parametrize("init", ["standard", "spectral"])
+def test_fine_tuning_on_turned_digits(init, pretrained, digits, standard_promotion):
+    """Only adapters move, the loss falls by half and more, and the merged model is the adapted one."""
+    _, turned, labels = digits
+    gradient = eqx.filter_grad(cross_entropy)(pretrained, turned, labels)
+    adapted = lowrank.lorafy(pretrained, 4, where=everywhere, init=init, key=KEY, gradient=gradient)
+    marks = lowrank.adapters_only(adapted)
+    tuned, losses = train(adapted, marks, turned, labels, 150)
+    assert losses[0] == pytest.approx(float(cross_entropy(pretrained, turned, labels)), rel=1e-6)
+    assert losses[-1] < losses[0] / 2
+    for old, new in zip(pretrained.layers, tuned.layers, strict=True):
+        assert np.array_equal(old.weight, new.linear.weight) and np.array_equal(old.bias, new.linear.bias)
+        assert np.any(new.B)
+    merged = lowrank.merge_adapters(tuned)
+    assert jax.tree.structure(merged) == jax.tree.structure(pretrained)
+    # float32 rounding of logits of the order 10, through two layers
+    assert np.allclose(jax.vmap(merged)(turned), jax.vmap(tuned)(turned), rtol=0, atol=1e-3)
+    change = merged.layers[0].weight - pretrained.layers[0].weight
+    assert np.linalg.matrix_rank(np.asarray(change), tol=1e-4) == 4
+
+
+def test_merging_and_back(mlp):
+    adapted = lowrank.lorafy(mlp, 2, where=lambda m: m.layers[1:], init="standard", key=KEY)
+    adapted = eqx.tree_at(lambda m: m.layers[1].B, adapted, jnp.ones_like(adapted.layers[1].B))
+    merged = lowrank.merge_adapters(adapted)
+    # a layer without an adapter that has changed since stays changed
+    merged = eqx.tree_at(lambda m: m.layers[0].bias, merged, merged.layers[0].bias + 1)
+    back = lowrank.unmerge_adapters(merged, adapted)
+    assert np.allclose(back.layers[1].linear.weight, mlp.layers[1].weight, rtol=0, atol=1e-6)
+    assert np.array_equal(back.layers[1].A, adapted.layers[1].A)
+    assert np.array_equal(back.layers[0].bias, mlp.layers[0].bias + 1)
+    again = lowrank.merge_adapters(back)
+    assert np.allclose(again.layers[1].weight, merged.layers[1].weight, rtol=0, atol=1e-6)
+
+
+def test_marks_are_of_adapters_alone(mlp):
+    adapted = lowrank.lorafy(mlp, 2, where=lambda m: m.layers[0], init="standard", key=KEY)
+    marks = lowrank.adapters_only(adapted)
+    assert sum(jax.tree.leaves(marks)) == 2 and marks.layers[0].A is True and marks.layers[0].B is True
+    trained = jax.tree.leaves(eqx.filter(adapted, marks))
+    assert [leaf.shape for leaf in trained] == [(2, 6), (5, 2)]
+
+
+def test_kernels_of_flax(mlp, gradient):
+    """The same factors, transposed, on parameters that Flax made and applies."""
+    import flax.linen as nn
+
+    weight, slope = mlp.layers[0].weight, gradient.layers[0].weight
+    layer = lowrank.lorafy(mlp, 2, where=lambda m: m.layers[0], gradient=gradient).layers[0]
+    down, up = lowrank.kernel_adapters(weight.T, 2, gradient=slope.T)
+    assert np.array_equal(down, layer.A.T) and np.array_equal(up, layer.B.T)
+
+    dense = nn.Dense(5, dtype=jnp.float64, param_dtype=jnp.float64)
+    x = jnp.ones((1, 6))
+    params = dense.init(KEY, x)
+    kernel = params["params"]["kernel"]
+    down, up = lowrank.kernel_adapters(kernel, 2, init="standard", key=KEY)
+    up = up + 1
+    merged = {"params": params["params"] | {"kernel": kernel + down @ up}}
+    assert np.allclose(dense.apply(merged, x), dense.apply(params, x) + x @ down @ up, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"rank": 5}, "rank = 5 must be"),
+        ({"rank": 0}, "rank = 0 must be"),
+        ({"where": lambda m: []}, "where finds no"),
+        ({"where": lambda m: m.layers[0].weight}, "where finds no"),
+        ({"gradient": None}, "gradient is None"),
+        ({"init": "standard"}, "key is None"),
+        ({"init": "zero"}, "init = 'zero' is not one of"),
+    ],
+)
+def test_bad_input(change, words, mlp, gradient):
+    given = {"rank": 2, "where": everywhere, "init": "spectral", "gradient": gradient} | change
+    rank = given.pop("rank")
+    with pytest.raises(ValueError, match=words):
+        lowrank.lorafy(mlp, rank, **given)
+
+
+def test_bad_gradients_and_models(mlp, gradient):
+    with pytest.raises(ValueError, match="the gradient is zero"):
+        lowrank.lorafy(mlp, 1, where=everywhere, gradient=jax.tree.map(jnp.zeros_like, eqx.filter(mlp, eqx.is_array)))
+    with pytest.raises(ValueError, match="the gradient is not finite"):
+        bad = eqx.tree_at(lambda m: m.layers[0].weight, gradient, gradient.layers[0].weight * jnp.nan)
+        lowrank.lorafy(mlp, 1, where=everywhere, gradient=bad)
+    with pytest.raises(ValueError, match="gradient has the shape"):
+        lowrank.kernel_adapters(jnp.ones((3, 2)), 1, gradient=jnp.ones((2, 3)))
+    with pytest.raises(ValueError, match=r"kernel has the shape \(3,\)"):
+        lowrank.kernel_adapters(jnp.ones(3), 1, gradient=jnp.ones(3))
+    for call in (lowrank.adapters_only, lowrank.merge_adapters, lambda m: lowrank.unmerge_adapters(m, m)):
+        with pytest.raises(ValueError, match="no LoraLinear"):
+            call(mlp)
+    adapted = lowrank.lorafy(mlp, 1, where=everywhere, init="standard", key=KEY)
+    with pytest.raises(ValueError, match="not of one structure"):
+        lowrank.unmerge_adapters(mlp.layers[0], adapted)

@@ -1,0 +1,5 @@
+"""Low-rank matrices by their factors: measurements, robust recovery, and its theory."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
