@@ -1,7 +1,7 @@
 """Gradient descent on the factors of a matrix: W1 W2', or X X' with one factor, on any loss of the product."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -96,6 +96,14 @@ class FactorisedDescent(Method):
             raise ValueError("step_size = None, but rule = 'constant' needs it: pass a number, or rule='local'")
         self.step_size = None if step_size is None else _number(step_size)
         self.rule, self.exponent = rule, _number(exponent)
+
+    @property
+    def lanes(self) -> Literal["vmap", "map"]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Together by constant steps; one by one where a step takes eigenvalues.
+
+        On CPUs large batches of eigenvalue problems, several at once, can leave XLA's threads waiting for each other.
+        """
+        return "vmap" if self.rule == "constant" else "map"
 
     def requires(self) -> Mapping[str, Array | bool]:
         """The step size is positive and finite, and the exponent above one."""
