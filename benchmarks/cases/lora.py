@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from harness import Case, Entry
 import theorylab as tl
 
 RANK, TRUE_RANK, LANES, END = 8, 16, 64, 30.0
-TOLERANCES = {"rtol": 1e-6, "atol": 1e-9}
+TOLERANCES: dict[str, Any] = {"rtol": 1e-6, "atol": 1e-9}
 
 
 def side(n: int, quick: bool) -> int:
@@ -40,7 +41,7 @@ def diffrax_peer(D, A0, B0) -> Callable:
 
     @jax.jit
     def solve(D, A0, B0):
-        A, B = diffrax.diffeqsolve(
+        ends: Any = diffrax.diffeqsolve(
             diffrax.ODETerm(field),
             diffrax.Tsit5(),
             0.0,
@@ -50,6 +51,7 @@ def diffrax_peer(D, A0, B0) -> Callable:
             args=D,
             stepsize_controller=diffrax.PIDController(**TOLERANCES),
         ).ys
+        A, B = ends
         return jnp.sum((D - B[0] @ A[0]) ** 2) / 2
 
     return lambda: float(solve(D, A0, B0))
@@ -114,7 +116,7 @@ def sweep(noise: float, quick: bool) -> dict[str, Entry]:
 
 def device(noise: float, quick: bool) -> dict[str, Entry]:
     D, starts, B0, ts = data(side(1000, quick), noise, "float32")
-    tolerances = {"rtol": 1e-5, "atol": 1e-7}
+    tolerances: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-7}
 
     def flow(A):
         return tl.lowrank.lora_flow(D, A, B0, ts, **tolerances).loss[0]

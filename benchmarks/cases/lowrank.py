@@ -4,6 +4,7 @@ import importlib.util
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -75,8 +76,7 @@ def numpy_lanes(A, y, sizes, L, R, total: int):
 def torch_lanes(A, y, sizes, L, R, total: int) -> Entry | None:
     if importlib.util.find_spec("torch") is None:
         return None
-    import torch
-
+    torch: Any = importlib.import_module("torch")
     torch.set_num_threads(1)
     A, y, sizes, L0, R0 = (torch.from_numpy(np.array(array, copy=array is not A)) for array in (A, y, sizes, L, R))
     eye = DAMPING * torch.eye(RANK)

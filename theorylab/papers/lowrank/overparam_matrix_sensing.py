@@ -1,0 +1,387 @@
+"""Over-parameterised matrix sensing: surplus columns slow symmetric descent down to 1/T^2, asymmetric to alpha^2."""
+
+from typing import Any
+
+import numpy as np
+
+import theorylab.engine as tl
+import theorylab.figures as figures
+import theorylab.lowrank as lowrank
+from theorylab.papers import Claim, Experiment, Paper, Verdict
+
+STEP, SIGNAL = 0.1, (1.0, 0.8, 0.6)  # step size times sigma_1, singular values of the truth
+FLOOR, LATE = 1e-22, 1e-9  # a loss is late, and clear of rounding, between these
+
+
+def truth(n) -> Any:
+    return np.diag(np.append(SIGNAL, np.zeros(n - len(SIGNAL))))
+
+
+def squared_error(solution) -> Any:
+    """|W - M|^2 of a state's product."""
+    import jax.numpy as jnp
+
+    def error(problem, state):
+        W1, W2 = state.x if isinstance(state.x, tuple) else (state.x, state.x)
+        return jnp.sum((W1 @ W2.T - jnp.asarray(solution)) ** 2)
+
+    return error
+
+
+def descend(problem, solution, starts, steps, when) -> Any:
+    """Descent from each start (lanes first): squared errors (lane, step), and the factors at the end."""
+    import jax.numpy as jnp
+    from jax import tree
+
+    table = tree.map(jnp.asarray, starts)
+
+    def build(key, *, lane):
+        return lowrank.FactorisedDescent(STEP), problem, tree.map(lambda leaf: leaf[lane], table)
+
+    record = tl.Record(when, loss=squared_error(solution))
+    lanes = jnp.arange(len(tree.leaves(table)[0]))
+    dataset = tl.sweep(build, over={"lane": lanes}, key=0, steps=steps, record=record)
+    factors = [dataset[name].values for name in dataset if str(name).startswith("value")]
+    return dataset.loss.isel(seed=0, drop=True).drop_vars("lane"), [
+        one.reshape(len(lanes), *one.shape[-2:]) for one in factors
+    ]
+
+
+def small_starts(key, n, rank, scales, seeds) -> Any:
+    """Starts of standard deviation scale / sqrt(n), seed by seed within each scale: one seed's draws at every scale."""
+    import jax
+    import jax.numpy as jnp
+
+    keys = jax.random.split(key, seeds)
+    drawn = [lowrank.small_factors(one, (n, n), rank, scale / np.sqrt(n)) for scale in scales for one in keys]
+    return tuple(jnp.stack(part) for part in zip(*drawn, strict=True))
+
+
+def late_slopes(loss) -> Any:
+    """The slopes of ln loss over the last two windows between LATE and FLOOR, (lane, 2); nan where there are none."""
+    slopes = np.full((len(loss), 2), np.nan)
+    for lane, values in enumerate(loss.values):
+        rows = np.flatnonzero((values < LATE) & (values > FLOOR))
+        if len(rows) >= 5:
+            ends = rows[[0, len(rows) // 2, -1]]
+            slopes[lane] = np.diff(np.log(values[ends])) / np.diff(loss.step.values[ends])
+    return slopes
+
+
+def check_slopes(dataset):
+    """The last slopes over the predicted ones, in units of what the slope still changes between its two windows."""
+    early, last = (dataset.slopes.isel(window=k) for k in (0, 1))
+    # the rest decays, so that what is left of it is less than the change that brought it here
+    deviation = np.abs(last / dataset.predicted - 1) / (np.abs(last / early - 1) + 1e-6)
+    return Verdict.compare(deviation.max(), "<=", 1.0)
+
+
+# symmetric descent, exact rank and surplus
+
+
+def run_symmetric(size, key):
+    import jax.numpy as jnp
+    import xarray
+
+    n, ranks, seeds, steps = {"small": (20, (3, 6), 3, 10_000), "paper": (50, (3, 5, 8), 10, 100_000),
+                              "large": (50, (3, 5, 8), 100, 1_000_000)}[size]  # fmt: skip
+    problem, found = lowrank.squared_loss(jnp.asarray(truth(n))), []
+    for rank in ranks:
+        starts, _ = small_starts(key, n, rank, (0.5,), seeds)
+        loss, _ = descend(problem, truth(n), starts, steps, tl.geometric(80))
+        _, (middle,) = descend(problem, truth(n), starts, steps // 10, tl.geometric(2))
+        # the surplus is what X has outside the signal
+        left = [np.linalg.svd(X[len(SIGNAL) :], compute_uv=False)[: rank - len(SIGNAL)] for X in middle]
+        law = [lowrank.surplus_loss(values, STEP, steps - steps // 10) for values in left]
+        found.append(xarray.Dataset({"loss": loss, "law": ("lane", law)}))
+    starts, _ = small_starts(key, n, len(SIGNAL), (0.5,), seeds)
+    exact, _ = descend(problem, truth(n), starts, 1000, tl.every(5))
+    slopes = xarray.Dataset({"slopes": (("lane", "window"), late_slopes(exact))})
+    dataset = xarray.concat(found, "rank").assign_coords(rank=list(ranks)).merge(slopes)
+    return dataset.assign(predicted=2 * np.log(1 - STEP * SIGNAL[-1]))
+
+
+def plot_symmetric(dataset):
+    figure, axes = figures.panels(1)
+    for rank, colour in zip(dataset["rank"].values, figures.COLOURS, strict=False):
+        loss = dataset.loss.sel(rank=rank).isel(step=slice(1, None))
+        label = f"$k = {rank}$" + (", the true rank" if rank == len(SIGNAL) else "")
+        figures.measured(axes[0], loss.step, loss, color=colour, label=label)
+        if rank > len(SIGNAL):
+            late = loss.step.values[loss.step.values > 100]
+            figures.predicted(axes[0], late, (rank - len(SIGNAL)) / (2 * STEP * late) ** 2, color=colour)
+    figures.predicted(axes[0], [], [], label=r"$(k - r)/(2\eta t)^2$", color="0.3")
+    axes[0].set(xscale="log", yscale="log", ylim=(1e-20, 30), xlabel="step $t$", title="symmetric: $XX^T$")
+    axes[0].set_ylabel(r"$|XX^T - M|^2$")
+    axes[0].legend(loc="lower left")
+    return figure
+
+
+def surplus_runs(dataset) -> Any:
+    return dataset.isel(rank=dataset["rank"].values > len(SIGNAL))
+
+
+def check_law(dataset):
+    """The last loss over the law of the surplus seen at a tenth of the run."""
+    one = surplus_runs(dataset)
+    # the law leaves out x^+ - x beyond its first order: 3 eta x^2 / 2 of the change of x^-2, ln 10 / 18 eta x^2 in all
+    x2 = np.sqrt(one.loss.isel(step=-1) / (one["rank"] - len(SIGNAL)))
+    return Verdict.compare(
+        np.abs(one.loss.isel(step=-1) / one.law - 1).max(), "<=", 0.0, 6 * STEP * np.log(10) * x2.max()
+    )
+
+
+def check_sharp(dataset):
+    """Loss (2 eta t)^2 / (k - r), the largest of all late rows: it comes to one from below."""
+    one = surplus_runs(dataset).isel(step=slice(-20, None))
+    return Verdict.compare((one.loss * (2 * STEP * one.step) ** 2 / (one["rank"] - len(SIGNAL))).max(), "<=", 1.0)
+
+
+def check_slow(dataset):
+    """Loss times t^2 at the end, over its value twenty records before: a loss that fell faster would make it fall."""
+    scaled = (dataset.loss * dataset.step**2).isel(step=[-20, -1])
+    return Verdict.compare((scaled.isel(step=1) / scaled.isel(step=0)).min(), ">=", 1.0)
+
+
+# asymmetric descent: the rate is that of the start's imbalance
+
+
+def run_asymmetric(size, key):
+    import jax.numpy as jnp
+    import xarray
+
+    n, ranks, seeds, scales, steps = {
+        "small": (20, (4, 6), 3, (0.5, 0.25), 40_000),
+        "paper": (50, (3, 5, 8), 10, (0.5, 0.25, 0.125), 400_000),
+        "large": (50, (3, 5, 8), 100, (0.5, 0.25, 0.125, 0.0625), 2_000_000),
+    }[size]
+    solution, found = truth(n), []
+    problem = lowrank.squared_loss(jnp.asarray(solution))
+    for rank in ranks:
+        starts = small_starts(key, n, rank, scales, seeds)
+        loss, factors = descend(problem, solution, starts, steps, tl.every(steps // 400))
+        rates = [lowrank.late_rate(F, G, len(SIGNAL)) for F, G in zip(*factors, strict=True)]
+        predicted = 2 * np.log(1 - STEP * np.asarray(rates))
+        if rank > len(SIGNAL):
+            rates = [lowrank.surplus_rate(F, G, solution) for F, G in zip(*factors, strict=True)]
+        leading = 2 * np.log(1 - STEP * np.asarray(rates))
+        values = {
+            "leading": ("lane", leading),
+            "loss": loss,
+            "slopes": (("lane", "window"), late_slopes(loss)),
+            "predicted": ("lane", predicted),
+        }
+        place = {"scale": ("lane", np.repeat(scales, seeds)), "seed": ("lane", np.tile(np.arange(seeds), len(scales)))}
+        found.append(xarray.Dataset(values).assign_coords(place).set_index(lane=["scale", "seed"]).unstack("lane"))
+    return xarray.concat(found, "rank").assign_coords(rank=list(ranks))
+
+
+def plot_asymmetric(dataset):
+    figure, axes = figures.panels(dataset.sizes["rank"], sharey=True)
+    for panel, rank in zip(np.ravel(axes), dataset["rank"].values, strict=True):
+        for scale, colour in zip(dataset.scale.values, figures.COLOURS, strict=False):
+            one = dataset.sel(rank=rank, scale=scale).isel(seed=0)
+            clear = one.loss > FLOOR
+            figures.measured(
+                panel, one.step[clear], one.loss[clear], color=colour, label=rf"$\alpha = {scale:g}/\sqrt{{n}}$"
+            )
+            at = int(np.flatnonzero(one.loss < LATE)[0])
+            line = one.loss[at] * np.exp(one.predicted * (one.step - one.step[at]))
+            figures.predicted(panel, one.step[clear], line[clear], color=colour)
+        panel.set(yscale="log", xlabel="step $t$", title=f"asymmetric: $FG^T$, $k = {rank}$")
+    figures.predicted(np.ravel(axes)[0], [], [], color="0.3", label="predicted slope")
+    np.ravel(axes)[0].legend()
+    np.ravel(axes)[0].set_ylabel(r"$|FG^T - M|^2$")
+    return figure
+
+
+def check_square(dataset):
+    """The order in the scale of the late slope, between the two smallest scales."""
+    small = dataset.isel(rank=dataset["rank"].values > len(SIGNAL)).sortby("scale").isel(scale=slice(2))
+    ratio = np.log(small.scale[1] / small.scale[0]).item()
+    last = small.slopes.isel(window=1)
+    order = (np.log(last.isel(scale=1) / last.isel(scale=0)) / ratio).mean("rank")
+    # three standard errors, and how far the scales are from being small
+    higher = np.abs(small.leading / small.predicted - 1).max() / ratio
+    return Verdict.compare(order.mean(), "==", 2.0, 3 * order.std(ddof=1) / np.sqrt(order.size) + higher)
+
+
+def check_leading(dataset):
+    """The order in the scale at which the law of the imbalance misses the rate, between the two smallest scales."""
+    small = dataset.isel(rank=dataset["rank"].values > len(SIGNAL)).sortby("scale").isel(scale=slice(2))
+    miss = np.log(np.abs(small.leading / small.predicted - 1)).mean("rank")
+    order = (miss.isel(scale=1) - miss.isel(scale=0)) / np.log(small.scale[1] / small.scale[0]).item()
+    return Verdict.estimate(order.mean(), "==", 2.0, order.std(ddof=1) / np.sqrt(order.size))
+
+
+# one step in between
+
+
+def run_fix(size, key):
+    import jax
+    import jax.numpy as jnp
+    import xarray
+
+    n, rank, seeds, scales = {"small": (20, 6, 3, (0.5, 0.25)), "paper": (50, 8, 10, (0.5, 0.25, 0.125)),
+                              "large": (50, 8, 100, (0.5, 0.25, 0.125, 0.0625))}[size]  # fmt: skip
+    first, steps = 1000, 1000
+    solution = truth(n)
+    problem = lowrank.squared_loss(jnp.asarray(solution))
+    starts = small_starts(key, n, rank, scales, seeds)
+    before, factors = descend(problem, solution, starts, first, tl.every(10))
+    plain, _ = descend(problem, solution, factors_of(factors), steps, tl.every(10))
+    mended = jax.vmap(lambda F, G: lowrank.rescaled_factors(F, G, 1.0))(*factors_of(factors))
+    fixed, _ = descend(problem, solution, mended, steps, tl.every(10))
+    kept = np.einsum("lik,ljk->lij", *map(np.asarray, mended)) - np.einsum("lik,ljk->lij", *factors)
+    dataset = xarray.Dataset(
+        {
+            "before": before.rename(step="first"),
+            "plain": plain,
+            "fixed": fixed,
+            "moved": ("lane", np.abs(kept).max((1, 2))),
+            "slopes": (("lane", "window"), late_slopes(fixed)),
+        }
+    ).assign(predicted=2 * np.log(1 - STEP))
+    place = {"scale": ("lane", np.repeat(scales, seeds)), "seed": ("lane", np.tile(np.arange(seeds), len(scales)))}
+    return dataset.assign_coords(place).set_index(lane=["scale", "seed"]).unstack("lane")
+
+
+def factors_of(arrays) -> Any:
+    import jax.numpy as jnp
+
+    return tuple(jnp.asarray(one) for one in arrays)
+
+
+def plot_fix(dataset):
+    figure, axes = figures.panels(1)
+    switch = int(dataset["first"][-1])
+    for scale, colour in zip(dataset.scale.values, figures.COLOURS, strict=False):
+        one = dataset.sel(scale=scale).isel(seed=0)
+        clear = one.fixed > FLOOR
+        figures.measured(axes[0], one["first"], one.before, color=colour, label=rf"$\alpha = {scale:g}/\sqrt{{n}}$")
+        figures.measured(axes[0], switch + one.step, one.plain, color=colour, linewidth=0.9)
+        figures.measured(axes[0], switch + one.step[clear], one.fixed[clear], color=colour)
+        at = int(np.flatnonzero(one.fixed < LATE)[0])
+        line = one.fixed[at] * np.exp(one.predicted * (one.step - one.step[at]))
+        figures.predicted(axes[0], switch + one.step[clear], line[clear], color=colour)
+    axes[0].axvline(switch, color="0.6", linewidth=1)
+    axes[0].set(yscale="log", xlabel="step $t$", ylabel=r"$|FG^T - M|^2$", title="one step in between (thin: without)")
+    axes[0].legend()
+    return figure
+
+
+def check_kept(dataset):
+    return Verdict.compare(dataset.moved.max(), "<=", 0.0, 1e-14)  # fifty roundings of numbers up to one
+
+
+def still_moving(dataset) -> Any:
+    """How much F^T F may yet change, over beta^2 = 1: what G takes in is the residual of the moment of the step."""
+    return 2 * np.sqrt(dataset.before.isel(first=-1))
+
+
+def check_fixed(dataset):
+    """The slopes after the step, off the predicted one, in units of what F may still move."""
+    miss = np.abs(dataset.slopes.isel(window=1) / dataset.predicted - 1) / still_moving(dataset)
+    return Verdict.compare(miss.max(), "<=", 1.0)
+
+
+def check_scale_free(dataset):
+    """How far one seed's slopes of different scales are apart, relative."""
+    last = dataset.slopes.isel(window=1)
+    apart = last.min("scale") / last.max("scale") - 1
+    return Verdict.compare(apart.max(), "<=", 0.0, 2 * still_moving(dataset).max())
+
+
+# the same through Gaussian measurements
+
+
+def run_sensing(size, key):
+    import jax
+    import jax.numpy as jnp
+    import xarray
+
+    n, rank, seeds, steps = {"small": (10, 5, 3, 8000), "paper": (50, 5, 5, 50_000), "large": (50, 5, 20, 200_000)}[
+        size
+    ]
+    measure, begin = jax.random.split(key)
+    solution = jnp.asarray(truth(n))
+    operator = lowrank.GaussianSensing(measure, (n, n), 10 * n * rank)
+    problem = lowrank.sensing_loss(lowrank.SensingProblem(operator, operator.apply(solution), solution=solution))
+    F, G = small_starts(begin, n, rank, (0.5,), seeds)
+    found = {
+        "symmetric": descend(problem, solution, F, steps, tl.geometric(60))[0],
+        "asymmetric": descend(problem, solution, (F, G), steps, tl.geometric(60))[0],
+    }
+    dataset = xarray.Dataset({"loss": xarray.concat(list(found.values()), "model")}).assign_coords(model=list(found))
+    return dataset.assign(surplus=rank - len(SIGNAL))
+
+
+def plot_sensing(dataset):
+    figure, axes = figures.panels(1)
+    for model, colour in zip(dataset.model.values, figures.COLOURS, strict=False):
+        loss = dataset.loss.sel(model=model).isel(step=slice(1, None))
+        for seed, values in enumerate(loss.values):
+            figures.measured(axes[0], loss.step, values, color=colour, label="" if seed else str(model))
+    late = dataset.step.values[dataset.step.values > 100]
+    figures.predicted(axes[0], late, float(dataset.surplus) / (2 * STEP * late) ** 2, label="population law, symmetric")
+    axes[0].set(xscale="log", yscale="log", ylim=(1e-20, 30), xlabel="step $t$", title="Gaussian measurements")
+    axes[0].set_ylabel(r"$|W - M|^2$")
+    axes[0].legend(loc="lower left")
+    return figure
+
+
+def check_faster(dataset):
+    """The largest of the last asymmetric losses over the symmetric ones, from one start each."""
+    last = dataset.loss.isel(step=-1)
+    return Verdict.compare((last.sel(model="asymmetric") / last.sel(model="symmetric")).max(), "<=", 1.0)
+
+
+LOWER, LINEAR, FIX, HERE = (
+    "Theorem 1.1 (abstract)",
+    "asymmetric theorem (abstract)",
+    "eq. 5.1, reconstructed",
+    "derived here",
+)
+PAPER = Paper(
+    slug="overparam_matrix_sensing",
+    title="How Over-Parameterization Slows Down Gradient Descent in Matrix Sensing: The Curses of Symmetry and"
+    " Initialization",
+    authors=("Nuoya Xiong", "Lijun Ding", "Simon S. Du"),
+    venue="International Conference on Learning Representations (ICLR)",
+    year=2024,
+    arxiv="2310.01769",
+    room="lowrank",
+    source_quality="abstract, opening pages, referee reports and summaries read; full text not read; constants"
+    " reconstructed or derived here",
+    setting="Recover a rank-r matrix M from linear measurements by gradient descent on factors of rank k, X X' or F G',"
+    " from a small random start. With k > r the surplus columns must decay: symmetric descent is then sublinear, and"
+    " asymmetric descent linear at a rate of the order of the square of the start's scale, by its imbalance.",
+    experiments=(
+        Experiment("symmetric", "symmetric descent with exact and surplus rank", run_symmetric, plot_symmetric),
+        Experiment("asymmetric", "asymmetric descent from starts of several scales", run_asymmetric, plot_asymmetric),
+        Experiment("fix", "one rescaling of the factors in between", run_fix, plot_fix),
+        Experiment("sensing", "both models through Gaussian measurements", run_sensing, plot_sensing),
+    ),
+    claims=(
+        Claim("sublinear", "With surplus rank symmetric descent falls no faster than 1/T^2.",
+              LOWER, lambda dataset: check_slow(surplus_runs(dataset)), "symmetric"),
+        Claim("surplus_law", "The late loss is the sum of (x^-2 + 2 eta t)^-2 over its surplus singular values.",
+              HERE, check_law, "symmetric"),
+        Claim("surplus_limit", "Loss times (2 eta t)^2 comes to k - r from below.", HERE, check_sharp, "symmetric"),
+        Claim("exact_rank", "With the exact rank it is linear, at the rate of the least singular value.",
+              HERE, check_slopes, "symmetric"),
+        Claim("imbalance_rate", "Asymmetric descent is linear, at the rate of the least singular value of the factors"
+              " that survives: the imbalance of a surplus direction, or the signal.", HERE, check_slopes, "asymmetric"),
+        Claim("alpha_squared", "With surplus rank that slope is of the order of the square of the start's scale.",
+              LINEAR, check_square, "asymmetric"),
+        Claim("imbalance_law", "The least eigenvalue of the imbalance on the surplus directions gives that rate up to a"
+              " relative error of second order in the start's scale.", HERE, check_leading, "asymmetric"),
+        Claim("product_kept", "The one step leaves the product as it is.", FIX, check_kept, "fix"),
+        Claim("fixed_rate", "After it every step contracts the residual by 1 - eta beta^2.", FIX, check_fixed, "fix"),
+        Claim("fixed_scale_free", "That slope does not depend on the start's scale.", FIX, check_scale_free, "fix"),
+        Claim("sensing_faster", "Through Gaussian measurements asymmetric descent ends below symmetric descent.",
+              LINEAR, check_faster, "sensing"),
+        Claim("sensing_sublinear", "There too symmetric descent falls no faster than 1/T^2.",
+              LOWER, lambda dataset: check_slow(dataset.sel(model="symmetric")), "sensing"),
+    ),
+)  # fmt: skip
