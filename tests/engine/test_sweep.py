@@ -191,6 +191,17 @@ def test_one_stream_for_all_seeds(reference, tmp_path):
     assert plan.outer == [] and plan.inner == ["rate", "seed"] and plan.shape == (1, 6)
 
 
+@pytest.mark.parametrize("coupling", ["seed", "all"])
+def test_an_axis_that_nothing_depends_on(coupling):
+    def made(key, *, rate, label):
+        return Relax(0.1, 1.0), Linear(jnp.ones(1), jnp.zeros(1)), jnp.zeros(1)
+
+    asked = {"over": {"rate": [0.1, 0.2], "label": [0.0]}, "seeds": 3, "key": KEY, "steps": 2}
+    value = tl.sweep(made, **asked, coupling=coupling).value.values[..., 0]
+    assert value.shape == (2, 1, 3) and (value[0] == value[1]).all()
+    assert len(np.unique(value)) == (3 if coupling == "seed" else 1)
+
+
 def test_static_axes_choose_code_and_run_one_after_the_other():
     def made(key, *, rate, optimiser, flag):
         return tl.Gradient(getattr(optax, optimiser), learning_rate=-rate if flag else rate), Linear2(), jnp.ones(2)

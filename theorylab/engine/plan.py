@@ -82,6 +82,8 @@ class Plan:
         begin = len(split_arrays(self.method)[0])
         end = begin + len(split_arrays(problem)[0])
         outer = set().union(*depends[begin:end]) if coupling == "all" else {SEED}.union(*depends[begin:end])
+        if coupling != "independent" and not (set(axes) - outer) & set().union(*depends):
+            outer = set(axes)  # lanes that nothing tells apart have no inner level to share
         self.outer = [n for n in axes if n in outer]
         self.inner = [n for n in axes if n not in outer]
         self.depends = [(bool(d & outer), bool(d - outer)) for d in depends]

@@ -121,8 +121,8 @@ def plot_descent(dataset):
     first = np.ravel(axes)[0]
     figures.predicted(first, [], [], label="product of one-step bounds")
     figures.predicted(first, [], [], linestyle="-.", label="global rate, constant step")
-    first.legend(loc="lower left")
     first.set_ylabel(r"$L_t / L_0$")
+    figure.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
