@@ -34,7 +34,7 @@ from ._rivals import (
     run_optimistic,
 )
 
-SMALL = {"n": 6, "dim": 2, "seeds": 8, "epochs": 2000}  # one shape for three experiments: they share compiled programs
+SMALL = {"n": 6, "dim": 2, "seeds": 8, "epochs": 1200}  # one shape for three experiments: they share compiled programs
 
 
 def quadratics(key, n, dim, conditions):
