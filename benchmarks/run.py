@@ -3,7 +3,7 @@
     python benchmarks/run.py                      all rooms
     python benchmarks/run.py games engine         some
     python benchmarks/run.py --quick              seconds instead of minutes, to see that all runs
-    python benchmarks/run.py games --json FILE    rows as JSON; tables of the docs are made from such files
+    python benchmarks/run.py games --json FILE    rows as JSON, beside the rows of other cases that FILE holds already
     python benchmarks/run.py games --device gpu   on the accelerator, in wall seconds
 
 On CPU everything runs on one pinned core with one thread, in CPU seconds, competitors in turn within one process. A
@@ -65,6 +65,27 @@ def peak_mib(case: str, competitor: str, quick: bool) -> float | None:
     return float(done.stdout.split()[-1]) if done.returncode == 0 else None
 
 
+def own_peak_mib() -> float:
+    """The peak memory of this process, in MiB."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux's ru_maxrss begins with the size of the process that started this one
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def rows_of_before(file: Path | None, about: dict, parser: argparse.ArgumentParser) -> list[dict]:
+    """The rows that the file holds, which must be of this machine."""
+    if file is None or not file.exists():
+        return []
+    before = json.loads(file.read_text())
+    for name in ("cpu", "device"):
+        if before["machine"][name] != about[name]:
+            parser.error(f"--json {file} holds rows of {before['machine'][name]!r}, and this is {about[name]!r}: "
+                         "name another file, or delete it")  # fmt: skip
+    return before["rows"]
+
+
 def main() -> int:
     rooms = sorted(file.stem for file in (HERE / "cases").glob("*.py"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -92,7 +113,7 @@ def main() -> int:
     if asked.alone:
         case = next(c for c in cases([]) if c.name == asked.alone[0])
         case.make(asked.quick)[asked.alone[1]].run()
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        print(own_peak_mib())
         return 0
     import jax
 
@@ -106,6 +127,8 @@ def main() -> int:
         "ceilings": top,
         "clock": "CPU seconds, one pinned core" if asked.device == "cpu" else "wall seconds",
     }
+    before = rows_of_before(asked.json, about, parser)
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
     rows = []
     for case in cases(asked.rooms):
         if (asked.only or "") not in case.name or (case.accelerator and asked.device == "cpu" and not asked.only):
@@ -116,13 +139,15 @@ def main() -> int:
         for row in found:
             row["precision"] = "highest"
             row["device"] = about["device"]
+            row["date"] = date
             if asked.memory and case.unit != "processes":
                 row["peak_mib"] = peak_mib(case.name, row["competitor"], asked.quick)
         rows += found
         show(case, found)
     if asked.json:
-        date = datetime.datetime.now(datetime.UTC).date().isoformat()
-        asked.json.write_text(json.dumps({"machine": about, "date": date, "rows": rows}, indent=1) + "\n")
+        measured = {row["case"] for row in rows}
+        kept = [row for row in before if row["case"] not in measured]
+        asked.json.write_text(json.dumps({"machine": about, "rows": kept + rows}, indent=1) + "\n")
     return 0
 
 

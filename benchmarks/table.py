@@ -35,12 +35,12 @@ def table(content: dict) -> str:
     share = [
         f"{row['case'].replace('_', ' ')} {row['floor_share']:.0%}" for row in ours.values() if "floor_share" in row
     ]
-    lines += [
-        "",
-        f"{machine['cpu']}, jax {machine['jax']}, {machine['clock']}, {content['date']}; matrix product"
-        f" {machine['ceilings']['float64']:.0f} GFLOP/s in float64"
-        + (f", of which: {', '.join(share)}." if share else "."),
-    ]
+    dates = " to ".join(
+        sorted({min(row["date"] for row in content["rows"]), max(row["date"] for row in content["rows"])})
+    )
+    lines += ["", f"{machine['cpu']}, jax {machine['jax']}, {machine['clock']}, {dates}."]
+    if share:
+        lines[-1] += f" Share of the matrix-product rate of the same run: {', '.join(share)}."
     return "\n".join(lines)
 
 

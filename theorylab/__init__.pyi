@@ -1,3 +1,4 @@
+from . import data as data
 from . import engine as engine
 from . import figures as figures
 from . import games as games

@@ -106,8 +106,7 @@ def lorafy(
 def adapters_only(model: PyTree) -> PyTree:
     """Which leaves of a model are adapters: True for A and B of every `LoraLinear`, False for all else.
 
-    For `equinox.partition(model, adapters_only(model))`, whose first half is what Optax updates, and for
-    `optax.masked`.
+    For `equinox.partition(model, adapters_only(model))`, whose first half is what Optax updates.
 
     **Arguments**: `model`, a pytree.
 
