@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import equinox as eqx
@@ -80,15 +81,14 @@ def extragradient(dtype: str) -> Example:
     )
 
 
-def gradient_descent_ascent(dtype: str) -> Example:
-    def method(step_size, order="reshuffle"):
-        return tl.games.GradientDescentAscent(step_size, order=order)
+def single_step(kind: type, dtype: str) -> Example:
+    """A method with one step size and an order, on a pytree of two players."""
 
     def problem(scale):
         return tl.games.FiniteSum(_pull, 3, data=jnp.asarray([[1, 2], [-1, 0], [3, 1]], dtype) * scale)
 
     return Example(
-        method=method,
+        method=lambda step_size, order="reshuffle": kind(step_size, order=order),
         problem=problem,
         x0={"u": jnp.asarray([1, -1], dtype), "v": jnp.asarray([2], dtype)},
         over={"step_size": np.asarray([0.02, 0.05, 0.1], dtype)},
@@ -106,22 +106,6 @@ def independent_extragradient(dtype: str) -> Example:
         x0=jnp.asarray([3, -1], dtype),
         over={"step_size": np.asarray([0.02, 0.05, 0.1], dtype)},
         bad={"step_size": 0.0, "extrapolation_step": -0.1, "batch_size": 0, "x0": jnp.zeros(3, dtype)},
-    )
-
-
-def optimistic_gradient(dtype: str) -> Example:
-    def method(step_size, order="reshuffle"):
-        return tl.games.OptimisticGradient(step_size, order=order)
-
-    def problem(scale):
-        return tl.games.FiniteSum(_pull, 3, data=jnp.asarray([[1, 2], [-1, 0], [3, 1]], dtype) * scale)
-
-    return Example(
-        method=method,
-        problem=problem,
-        x0={"u": jnp.asarray([1, -1], dtype), "v": jnp.asarray([2], dtype)},
-        over={"step_size": np.asarray([0.02, 0.05, 0.1], dtype)},
-        bad={"step_size": float("inf"), "order": "flip", "x0": jnp.zeros(3, dtype)},
     )
 
 
@@ -231,10 +215,10 @@ def factorised_descent(dtype: str) -> Example:
 EXAMPLES: dict[type[tl.Method], Callable[[str], Example]] = {
     tl.Gradient: gradient,
     tl.games.Extragradient: extragradient,
-    tl.games.GradientDescentAscent: gradient_descent_ascent,
+    tl.games.GradientDescentAscent: partial(single_step, tl.games.GradientDescentAscent),
     tl.games.HamiltonianGradient: hamiltonian_gradient,
     tl.games.IndependentExtragradient: independent_extragradient,
-    tl.games.OptimisticGradient: optimistic_gradient,
+    tl.games.OptimisticGradient: partial(single_step, tl.games.OptimisticGradient),
     tl.games.Richardson: richardson,
     tl.lowrank.FactorisedDescent: factorised_descent,
     tl.lowrank.PreconditionedSubgradient: preconditioned_subgradient,

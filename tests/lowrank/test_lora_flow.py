@@ -8,7 +8,7 @@ from scipy.integrate import solve_ivp
 
 from theorylab import lowrank
 from theorylab.lowrank.lora_flow import low_rank_factors
-from theorylab.lowrank.runge_kutta import integrate
+from theorylab.numerics import integrate
 
 M, N, RANK, Q = 20, 24, 2, 3
 EPS = float(np.finfo(float).eps)

@@ -9,6 +9,8 @@ from .dataset import load as load
 from .gradient import Gradient as Gradient
 from .method import Method as Method
 from .method import State as State
+from .method import as_structure as as_structure
+from .method import hyperparameter as hyperparameter
 from .method import start as start
 from .record import Last as Last
 from .record import Max as Max

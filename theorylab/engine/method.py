@@ -84,6 +84,42 @@ class State(eqx.Module):
     x: PyTree[Array]
 
 
+def as_structure(function: Any) -> Any:
+    """A function as a pytree: a plain one is no array, and as a `Partial` it passes through jit with its owner.
+
+    **Arguments**: `function`; an `eqx.Module` or a `Partial`, whose arrays are leaves already, stays as it is.
+
+    **Returns** a callable pytree.
+
+    **Source**: derived here.
+
+        >>> import jax, theorylab as tl
+        >>> jax.tree.leaves(tl.engine.as_structure(abs))
+        []
+    """
+    return function if isinstance(function, eqx.Module | jax.tree_util.Partial) else jax.tree_util.Partial(function)
+
+
+def hyperparameter(value: Any) -> Any:
+    """A hyper-parameter as a leaf, to be swept or differentiated: a number as an array, a schedule as a pytree.
+
+    A Python number stays weakly typed, so that it takes the dtype of what it meets.
+
+    **Arguments**: `value`, a number, an array, a schedule (any function), or None, which stays None.
+
+    **Returns** an array, a callable pytree, or None.
+
+    **Source**: derived here.
+
+        >>> import jax.numpy as jnp, theorylab as tl
+        >>> (tl.engine.hyperparameter(2) * jnp.ones((), jnp.bfloat16)).dtype
+        dtype(bfloat16)
+    """
+    if value is None:
+        return None
+    return as_structure(value) if callable(value) else jnp.asarray(float(value) if isinstance(value, int) else value)
+
+
 def start(problem: Any, key: PRNGKeyArray, x0: PyTree | None) -> PyTree[Array]:
     """The first iterate as arrays: `x0`, or `problem.initial(key)` when `x0` is None.
 

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ..numerics import newton
 from .finite_sum import FiniteSum
 from .logistic import signed_features
-from .samples import check_positive, deal, newton
+from .samples import check_positive, dealt_game
 
 
 def adversarial_logistic_game(*, components: int = 57, ridge: float = 0.1, penalty: float = 1.0) -> FiniteSum:
@@ -51,15 +52,14 @@ def adversarial_logistic_game(*, components: int = 57, ridge: float = 0.1, penal
     """
     signed = signed_features()
     check_positive(ridge=ridge, penalty=penalty)
-    groups = deal(len(signed), components)
-    data = groups | {
-        "features": jnp.asarray(signed, float)[groups["index"]],
-        "ridge": jnp.asarray(ridge, float),
-        "penalty": jnp.asarray(penalty, float),
-    }
     weights, shift = _solve(signed, float(ridge), float(penalty))
-    solution = {"weights": jnp.asarray(weights, float), "shift": jnp.asarray(shift, float)}
-    return FiniteSum(_component, components, data=data, solution=solution, start=jax.tree.map(jnp.zeros_like, solution))
+    return dealt_game(
+        _component,
+        components,
+        samples={"features": signed},
+        numbers={"ridge": ridge, "penalty": penalty},
+        solution={"weights": weights, "shift": shift},
+    )
 
 
 def _component(i, x: dict[str, Array], data: dict[str, Array]) -> dict[str, Array]:

@@ -10,7 +10,7 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
-from ..numerics import matvec
+from ..numerics import floating, matvec
 
 
 class AffineGame(eqx.Module):
@@ -41,7 +41,7 @@ class AffineGame(eqx.Module):
         offsets: ArrayLike | Sequence,
         solution: ArrayLike | Sequence | None = None,
     ):
-        matrices, offsets = _floating(matrices), _floating(offsets)
+        matrices, offsets = floating(matrices), floating(offsets)
         _check_shapes(matrices, offsets)
         given = None if solution is None else jnp.asarray(solution, matrices.dtype)
         if given is not None and given.shape != offsets.shape[1:]:
@@ -78,11 +78,6 @@ class AffineGame(eqx.Module):
     def initial(self, key: PRNGKeyArray) -> Float[Array, " d"]:
         """The solution plus a standard normal draw, (d,)."""
         return self.solution + jax.random.normal(key, self.solution.shape, self.solution.dtype)
-
-
-def _floating(values):
-    values = jnp.asarray(values)
-    return values if jnp.issubdtype(values.dtype, jnp.floating) else jnp.asarray(values, float)
 
 
 def _check_shapes(matrices, offsets):

@@ -10,6 +10,8 @@ from jaxtyping import Float
 
 from . import orders, step_sizes
 
+UNSTATED = "the paper states nothing without it"
+
 
 class StepSizeCap(NamedTuple):
     r"""The largest step size of the bound on the mean-square error, in the two readings of its formula.
@@ -90,7 +92,7 @@ def claimed_step_size_cap(
         >>> round(cap.product, 6), round(cap.quotient, 6)
         (0.017143, 0.001798)
     """
-    known = _numbers(game, n=n, mu=mu, lipschitz_max=lipschitz_max)
+    known = step_sizes.known(game, UNSTATED, n=n, mu=mu, lipschitz_max=lipschitz_max)
     components, curvature, top = known["n"], known["mu"], known["lipschitz_max"]
 
     def cap(q):
@@ -119,7 +121,7 @@ def claimed_contraction(game: Any = None, *, step_size: float, n: int | None = N
         >>> tl.games.bounds.claimed_contraction(step_size=0.0625, n=4, mu=2.0)
         0.75
     """
-    known = _numbers(game, n=n, mu=mu)
+    known = step_sizes.known(game, UNSTATED, n=n, mu=mu)
     return _contraction(step_size, known["n"], known["mu"])
 
 
@@ -155,7 +157,7 @@ def claimed_mse_bound(
         >>> bound.contraction, bound.neighbourhood, bound.after(2, squared_distance=64.0).item()
         (0.875, 3.0, 52.0)
     """
-    known = _numbers(game, n=n, mu=mu, lipschitz_max=lipschitz_max, variance=variance)
+    known = step_sizes.known(game, UNSTATED, n=n, mu=mu, lipschitz_max=lipschitz_max, variance=variance)
     if not 0 <= weakness < np.inf:
         raise ValueError(
             f"weakness = {weakness} must be finite and not negative: it is 0 for quasi-strong monotonicity"
@@ -195,7 +197,9 @@ def claimed_monotone_constant(
         >>> tl.games.bounds.claimed_monotone_constant(step_size=0.5, **numbers)  # C = 244/4, and 7/4 beside it
         371.5
     """
-    known = _numbers(game, n=n, lipschitz_max=lipschitz_max, lipschitz=lipschitz, variance_growth=variance_growth)
+    known = step_sizes.known(
+        game, UNSTATED, n=n, lipschitz_max=lipschitz_max, lipschitz=lipschitz, variance_growth=variance_growth
+    )
     _step_size(step_size)
     components, growth, square = known["n"], known["variance_growth"], known["lipschitz"] ** 2
     inner = (50 + 2 * components) * growth + 2 * (10 * components**2 + 50 * components + 2) * square
@@ -281,24 +285,3 @@ def _contraction(step_size, n, mu):
 def _step_size(step_size):
     if not 0 < step_size < np.inf:
         raise ValueError(f"step_size = {step_size} must be positive and finite")
-
-
-def _numbers(game, **numbers) -> dict[str, Any]:
-    """The constants of a game, or the same as numbers, checked."""
-    given = [name for name, value in numbers.items() if value is not None]
-    names = ", ".join(f"{name}=" for name in numbers)
-    if game is not None and given:
-        raise ValueError(f"both a game and {', '.join(given)} were given: pass the game, or the numbers ({names})")
-    if game is not None:
-        found = step_sizes.constants(game)._asdict()
-        numbers = {name: found[name] for name in numbers}
-    elif len(given) < len(numbers):
-        missing = ", ".join(name for name in numbers if name not in given)
-        raise ValueError(f"{missing} missing: pass a game, or all the numbers ({names})")
-    for name, value in numbers.items():
-        least = "not negative" if name == "variance" else "positive"
-        if not (0 < value < np.inf or (value == 0 and name == "variance")):
-            raise ValueError(f"{name} = {value} must be {least} and finite: the paper states nothing without it")
-    if "n" in numbers and numbers["n"] != int(numbers["n"]):
-        raise ValueError(f"n = {numbers['n']} must be a whole number of components")
-    return numbers

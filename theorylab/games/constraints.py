@@ -11,8 +11,8 @@ from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree
 
+from ..engine.method import as_structure
 from .epochs import descend, mean_operator
-from .finite_sum import as_structure
 
 
 def box(lower: PyTree[ArrayLike], upper: PyTree[ArrayLike]) -> Callable:

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from ..engine.method import Method, start
+from ..engine.method import Method, hyperparameter, start
 from ..numerics import lane_scan
 from . import orders
-from .schedules import hyperparameter, requires, scaled
+from .schedules import requires, scaled
 
 NOISE_SITES = ("none", "oracle_step", "oracle_epoch", "iterate")
 """Where smoothing noise enters: nowhere; each update's oracle value, drawn anew; each oracle value of an epoch, one
@@ -151,9 +151,7 @@ class EpochMethod(Method):
     step_size: eqx.AbstractVar[Any]
     batch_size: int = eqx.field(static=True, kw_only=True, default=1, converter=lambda value: _batch_size(value))
     noise_site: str = eqx.field(static=True, kw_only=True, default="none", converter=lambda value: _noise_site(value))
-    sigma: Float[Array, "*lanes"] | None = eqx.field(
-        kw_only=True, default=None, converter=lambda value: value if value is None else hyperparameter(value)
-    )
+    sigma: Float[Array, "*lanes"] | None = eqx.field(kw_only=True, default=None, converter=hyperparameter)
 
     @property
     @abc.abstractmethod

@@ -7,9 +7,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from ..engine.method import hyperparameter
 from . import orders
 from .epochs import EpochMethod, Oracle, move
-from .schedules import hyperparameter
 
 
 class GradientDescentAscent(EpochMethod):

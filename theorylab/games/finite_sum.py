@@ -8,22 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Int, PRNGKeyArray, PyTree
 
-
-def as_structure(function: Any) -> Any:
-    """A function as a pytree: a plain one is no array, and as a `Partial` it passes through jit with its game.
-
-    **Arguments**: `function`; an `eqx.Module` or a `Partial`, whose arrays are leaves already, stays as it is.
-
-    **Returns** a callable pytree.
-
-    **Source**: derived here.
-
-        >>> import jax
-        >>> from theorylab.games.finite_sum import as_structure
-        >>> jax.tree.leaves(as_structure(abs))
-        []
-    """
-    return function if isinstance(function, eqx.Module | jax.tree_util.Partial) else jax.tree_util.Partial(function)
+from ..engine.method import as_structure
 
 
 class FiniteSum(eqx.Module):

@@ -6,9 +6,9 @@ import equinox as eqx
 import jax
 from jaxtyping import PyTree
 
+from ..engine.method import hyperparameter
 from . import orders
 from .epochs import EpochMethod, Oracle, move
-from .schedules import hyperparameter
 
 
 class HamiltonianGradient(EpochMethod):

@@ -2,13 +2,11 @@
 
 import math
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from .finite_sum import FiniteSum
-from .samples import deal, standardised
+from .samples import dealt_game, standardised
 
 
 def robust_least_squares_game(*, components: int = 34, penalty: float = 2.0) -> FiniteSum:
@@ -48,16 +46,15 @@ def robust_least_squares_game(*, components: int = 34, penalty: float = 2.0) -> 
         raise ValueError(f"penalty = {penalty} must be above 1 and finite, or the adversary gains without bound")
     features, target = map(np.asarray, load_diabetes(return_X_y=True, scaled=False))
     features, target = standardised(features), target / target.std()
-    groups = deal(len(features), components)
-    data = groups | {
-        "features": jnp.asarray(features, float)[groups["index"]],
-        "target": jnp.asarray(target, float)[groups["index"]],
-        "excess": jnp.asarray(penalty - 1, float),
-    }
     weights = np.linalg.lstsq(features, target)[0]
     shift = (target - features @ weights) / ((penalty - 1) * np.sqrt(len(target)))
-    solution = {"weights": jnp.asarray(weights, float), "shift": jnp.asarray(shift, float)}
-    return FiniteSum(_component, components, data=data, solution=solution, start=jax.tree.map(jnp.zeros_like, solution))
+    return dealt_game(
+        _component,
+        components,
+        samples={"features": features, "target": target},
+        numbers={"excess": penalty - 1},
+        solution={"weights": weights, "shift": shift},
+    )
 
 
 def _component(i, x: dict[str, Array], data: dict[str, Array]) -> dict[str, Array]:

@@ -3,12 +3,12 @@
 import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ..numerics import newton
 from .finite_sum import FiniteSum
-from .samples import check_positive, deal, newton, standardised
+from .samples import check_positive, dealt_game, standardised
 
 
 def robust_logistic_game(*, components: int = 57, ridge: float = 0.1, penalty: float = 1.0) -> FiniteSum:
@@ -44,15 +44,14 @@ def robust_logistic_game(*, components: int = 57, ridge: float = 0.1, penalty: f
     """
     signed = signed_features()
     check_positive(ridge=ridge, penalty=penalty)
-    groups = deal(len(signed), components)
-    data = groups | {
-        "features": jnp.asarray(signed, float)[groups["index"]],
-        "ridge": jnp.asarray(ridge, float),
-        "penalty": jnp.asarray(penalty, float),
-    }
     weights, shift = _solve(signed, float(ridge), float(penalty))
-    solution = {"weights": jnp.asarray(weights, float), "shift": jnp.asarray(shift, float)}
-    return FiniteSum(_component, components, data=data, solution=solution, start=jax.tree.map(jnp.zeros_like, solution))
+    return dealt_game(
+        _component,
+        components,
+        samples={"features": signed},
+        numbers={"ridge": ridge, "penalty": penalty},
+        solution={"weights": weights, "shift": shift},
+    )
 
 
 def signed_features() -> Float[np.ndarray, "samples features"]:

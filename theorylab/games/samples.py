@@ -1,10 +1,14 @@
-"""Games on samples of a data set: dealing the samples to components, and Newton's method for their solutions."""
+"""Games on samples of a data set: features as they enter, and the samples dealt to components."""
 
 from collections.abc import Callable
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+
+from .finite_sum import FiniteSum
 
 
 def check_positive(**numbers: float) -> None:
@@ -54,6 +58,42 @@ def deal(samples: int, components: int) -> dict[str, Array]:
     }
 
 
+def dealt_game(
+    component: Callable,
+    components: int,
+    *,
+    samples: dict[str, np.ndarray],
+    numbers: dict[str, Any],
+    solution: dict[str, Any],
+) -> FiniteSum:
+    """The game of a data set whose samples are dealt to components, beginning at zero, in JAX's default precision.
+
+    **Arguments**: `component`, the operator `(i, x, data) -> F_i(x)`; `components` n; `samples`, arrays with a first
+    axis of samples, which `data` holds by component, beside the `index` and `scale` of `deal`; `numbers`, which `data`
+    holds as they are; `solution`, by the names of x.
+
+    **Returns** a `FiniteSum`.
+
+    **Raises** `ValueError` for components out of range.
+
+    **Source**: derived here.
+
+        >>> import numpy as np
+        >>> from theorylab.games.samples import dealt_game
+        >>> mean = lambda i, x, data: {"x": data["scale"][i] @ (x["x"] - data["a"][i])}
+        >>> a = np.asarray([1.0, 2.0, 6.0])
+        >>> game = dealt_game(mean, 3, samples={"a": a}, numbers={}, solution={"x": a.mean()})
+        >>> float(game.operator(game.solution)["x"])
+        0.0
+    """
+    groups = deal(len(next(iter(samples.values()))), components)
+    dealt = {name: jnp.asarray(values, float)[groups["index"]] for name, values in samples.items()}
+    fixed = {name: jnp.asarray(value, float) for name, value in numbers.items()}
+    known = {name: jnp.asarray(value, float) for name, value in solution.items()}
+    start = jax.tree.map(jnp.zeros_like, known)
+    return FiniteSum(component, components, data=groups | dealt | fixed, solution=known, start=start)
+
+
 def standardised(features: Float[np.ndarray, "samples features"]) -> Float[np.ndarray, "samples features+1"]:
     """Features with mean 0 and variance 1, and an intercept behind them.
 
@@ -70,34 +110,3 @@ def standardised(features: Float[np.ndarray, "samples features"]) -> Float[np.nd
     """
     features = (features - features.mean(axis=0)) / features.std(axis=0)
     return np.column_stack([features, np.ones(len(features))])
-
-
-def newton(
-    derivatives: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], start: Float[np.ndarray, " k"]
-) -> Float[np.ndarray, " k"]:
-    """Where a convex function's gradient vanishes, to rounding.
-
-    The step is halved until the gradient shrinks, until rounding lets it shrink no more.
-
-    **Arguments**: `derivatives`, a function `x -> (gradient, Hessian)`, (k,) and (k, k); `start` (k,). On the host, in
-    float64.
-
-    **Returns** (k,).
-
-    **Source**: Newton's method.
-
-        >>> import numpy as np
-        >>> from theorylab.games.samples import newton
-        >>> newton(lambda x: (np.exp(x) - 2, np.diag(np.exp(x))), np.zeros(1)).round(12).tolist()
-        [0.69314718056]
-    """
-    x, share = start, 1.0
-    gradient, hessian = derivatives(x)
-    while share > 1e-6:
-        trial = x - share * np.linalg.solve(hessian, gradient)
-        found = derivatives(trial)
-        if np.linalg.norm(found[0]) < np.linalg.norm(gradient):
-            x, share, (gradient, hessian) = trial, 1.0, found
-        else:
-            share /= 2
-    return x

@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
+
+from ..engine.method import hyperparameter
 
 
 class Power(eqx.Module):
@@ -23,9 +24,9 @@ class Power(eqx.Module):
         0.1
     """
 
-    scale: Float[Array, "*lanes"] = eqx.field(converter=lambda value: hyperparameter(value))
-    exponent: Float[Array, "*lanes"] = eqx.field(converter=lambda value: hyperparameter(value), default=1.0)
-    shift: Float[Array, "*lanes"] = eqx.field(converter=lambda value: hyperparameter(value), default=1.0)
+    scale: Float[Array, "*lanes"] = eqx.field(converter=hyperparameter)
+    exponent: Float[Array, "*lanes"] = eqx.field(converter=hyperparameter, default=1.0)
+    shift: Float[Array, "*lanes"] = eqx.field(converter=hyperparameter, default=1.0)
 
     def __call__(self, t: int | Shaped[Array, ""]) -> Float[Array, ""]:
         """The step size of update t, ()."""
@@ -54,16 +55,6 @@ class Scaled(eqx.Module):
 
     def requires(self) -> Mapping[str, Array | bool]:
         return requires(self.schedule)
-
-
-def hyperparameter(value: Any) -> Any:
-    """A step size as a leaf: a number becomes an array, a schedule part of the tree.
-
-    A Python number stays weakly typed, so that it takes the dtype of x.
-    """
-    if not callable(value):
-        return jnp.asarray(float(value) if isinstance(value, int) else value)
-    return value if isinstance(value, eqx.Module | jax.tree_util.Partial) else jax.tree_util.Partial(value)
 
 
 def requires(value: Any) -> Mapping[str, Array | bool]:

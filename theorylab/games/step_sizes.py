@@ -7,6 +7,8 @@ import numpy as np
 from .affine import AffineGame
 from .schedules import Power
 
+NO_STEP = "this rule has no step without it (games with lambda_min > 0 have `affine`, monotone ones `monotone`)"
+
 
 class Constants(NamedTuple):
     r"""The constants that the theorems ask of a game.
@@ -75,6 +77,42 @@ def constants(game: Any) -> Constants:
     )
 
 
+def known(game: Any, why: str, **numbers: Any) -> dict[str, Any]:
+    """The constants of a game by name, or the same as numbers, checked.
+
+    **Arguments**: `game`, an `AffineGame` or None; `why`, what an error says of a constant that is out of range;
+    `numbers`, each None where the game is given. All are positive, but a `variance` may be 0.
+
+    **Returns** the constants that `numbers` names.
+
+    **Raises** `ValueError` for both a game and numbers, for neither, and for a number that is out of range.
+
+    **Source**: derived here.
+
+        >>> from theorylab.games.step_sizes import known
+        >>> known(None, "no step without it", n=2, mu=0.5)
+        {'n': 2, 'mu': 0.5}
+    """
+    given = [name for name, value in numbers.items() if value is not None]
+    names = ", ".join(f"{name}=" for name in numbers)
+    if game is not None and given:
+        raise ValueError(f"both a game and {', '.join(given)} were given: pass the game, or the numbers ({names})")
+    found: dict[str, Any] = dict(numbers)
+    if game is not None:
+        exact = constants(game)._asdict()
+        found = {name: exact[name] for name in numbers}
+    elif len(given) < len(numbers):
+        missing = ", ".join(name for name in numbers if name not in given)
+        raise ValueError(f"{missing} missing: pass a game, or all the numbers ({names})")
+    for name, value in found.items():
+        least = "not negative" if name == "variance" else "positive"
+        if not (0 < value < np.inf or (value == 0 and name == "variance")):
+            raise ValueError(f"{name} = {value} must be {least} and finite: {why}")
+    if found.get("n", 1) != int(found.get("n", 1)):
+        raise ValueError(f"n = {found['n']} must be a whole number of components")
+    return found
+
+
 def strongly_monotone(
     game: Any = None, *, n: int | None = None, mu: float | None = None, lipschitz_max: float | None = None
 ) -> tuple[float, float]:
@@ -95,9 +133,9 @@ def strongly_monotone(
         >>> round(step_size, 6), round(extrapolation_step, 6)
         (0.012309, 0.024618)
     """
-    known = _known(game, n=n, mu=mu, lipschitz_max=lipschitz_max)
-    components, curvature = known["n"], known["mu"]
-    step_size = curvature / (10 * known["lipschitz_max"] ** 2 * np.sqrt(10 * components**2 + 2 * components + 54))
+    given = known(game, NO_STEP, n=n, mu=mu, lipschitz_max=lipschitz_max)
+    components, curvature = given["n"], given["mu"]
+    step_size = curvature / (10 * given["lipschitz_max"] ** 2 * np.sqrt(10 * components**2 + 2 * components + 54))
     return float(step_size), float(2 * step_size)
 
 
@@ -147,10 +185,10 @@ def affine(
     if version == "main":
         for name in (name for name, value in extra.items() if value is not None):
             raise ValueError(f"{name} is not used by version='main': leave it out, or take version='figure1'")
-        known = _known(game, **numbers)
-        step_size = known["lambda_min"] / (2 * np.sqrt(120) * known["n"] * known["lipschitz_max"] ** 2)
+        given = known(game, NO_STEP, **numbers)
+        step_size = given["lambda_min"] / (2 * np.sqrt(120) * given["n"] * given["lipschitz_max"] ** 2)
     else:
-        step_size = _figure1(**_known(game, **numbers, **extra))
+        step_size = _figure1(**known(game, NO_STEP, **numbers, **extra))
     return float(step_size), float(4 * step_size)
 
 
@@ -170,13 +208,13 @@ def monotone(game: Any = None, *, n: int | None = None, lipschitz_max: float | N
         >>> round(1 / step_size, 9), round(1 / extrapolation_step, 9)
         (36.0, 18.0)
     """
-    known = _known(game, n=n, lipschitz_max=lipschitz_max)
-    if known["n"] < 2:
+    given = known(game, NO_STEP, n=n, lipschitz_max=lipschitz_max)
+    if given["n"] < 2:
         raise ValueError(
-            f"n = {known['n']}: the monotone rule divides by n - 1 and needs n >= 2 components; with one component "
+            f"n = {given['n']}: the monotone rule divides by n - 1 and needs n >= 2 components; with one component "
             "there is no noise, and any deterministic extragradient step below 1/lipschitz_max does"
         )
-    step_size = 1 / (3 * np.sqrt(2 * known["n"] * (known["n"] - 1)) * known["lipschitz_max"])
+    step_size = 1 / (3 * np.sqrt(2 * given["n"] * (given["n"] - 1)) * given["lipschitz_max"])
     return float(step_size), float(2 * step_size)
 
 
@@ -189,28 +227,6 @@ def _figure1(n, lambda_min, lipschitz_max, lipschitz, variance_growth):
     last = c / (np.sqrt(lipschitz_max**4 + c) + lipschitz_max**2) / omega
     middle = 1 / (3 * np.sqrt(2 * n * (n - 1)) * lipschitz_max) if n > 1 else np.inf
     return min(lambda_min / (4 * lipschitz_max**2), middle, last)
-
-
-def _known(game, **numbers) -> dict[str, Any]:
-    given = {name: value for name, value in numbers.items() if value is not None}
-    names = ", ".join(f"{name}=" for name in numbers)
-    if game is not None and given:
-        raise ValueError(f"both a game and {', '.join(given)} were given: pass the game, or the numbers ({names})")
-    if game is not None:
-        found = constants(game)._asdict()
-        numbers = {name: found[name] for name in numbers}
-    elif len(given) < len(numbers):
-        missing = ", ".join(name for name in numbers if name not in given)
-        raise ValueError(f"{missing} missing: pass a game, or all the numbers ({names})")
-    for name, value in numbers.items():
-        if not 0 < value < float("inf"):
-            raise ValueError(
-                f"{name} = {value} must be positive and finite: this rule has no step without it (games with "
-                "lambda_min > 0 have `affine`, monotone ones `monotone`)"
-            )
-    if numbers["n"] != int(numbers["n"]):
-        raise ValueError(f"n = {numbers['n']} must be a whole number of components")
-    return numbers
 
 
 def decreasing(*, ratio: float) -> tuple[Power, Power]:

@@ -10,7 +10,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
-from ..engine.method import Method, start
+from ..engine.method import Method, hyperparameter, start
 from .matrix_losses import FactorPair, MatrixLoss, factor_pair
 from .problems import check_rank
 from .two_layer import extreme_curvatures, reciprocal_step, smoothness_polynomial
@@ -94,8 +94,8 @@ class FactorisedDescent(Method):
             raise ValueError(f"rule = {rule!r} is not one of {', '.join(map(repr, STEP_RULES))}")
         if step_size is None and rule == "constant":
             raise ValueError("step_size = None, but rule = 'constant' needs it: pass a number, or rule='local'")
-        self.step_size = None if step_size is None else _number(step_size)
-        self.rule, self.exponent = rule, _number(exponent)
+        self.step_size = hyperparameter(step_size)
+        self.rule, self.exponent = rule, hyperparameter(exponent)
 
     @property
     def lanes(self) -> Literal["vmap", "map"]:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -232,7 +232,3 @@ def _check_start(problem, x):
         raise ValueError(f"the loss fails on x0 of the shapes {shapes}: {error}") from error
     if found != ():
         raise ValueError(f"the loss has the shape {found} on x0 of the shapes {shapes}: it must be a scalar")
-
-
-def _number(value):
-    return jnp.asarray(float(value) if isinstance(value, int) else value)

@@ -11,8 +11,9 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
+from ..numerics import floating, integrate
+from ..numerics.flow import check_times
 from .problems import check_rank
-from .runge_kutta import check_times, integrate
 
 REDUCTIONS = ("auto", "never")
 
@@ -123,8 +124,8 @@ def lora_flow(
     if reduce not in REDUCTIONS:
         raise ValueError(f"reduce = {reduce!r} is not one of {', '.join(map(repr, REDUCTIONS))}")
     factored = isinstance(difference, tuple | list) and len(difference) == 2 and np.ndim(difference[0]) == 2
-    given = tuple(map(_floating, difference)) if factored else (_floating(difference),)
-    A0, B0 = _floating(A0), _floating(B0)
+    given = tuple(map(floating, difference)) if factored else (floating(difference),)
+    A0, B0 = floating(A0), floating(B0)
     _check_pair(given, A0, B0)
     check_times(ts, rtol, atol, A0.dtype)
     residual = np.zeros(())
@@ -173,8 +174,8 @@ def two_layer_lora_flow(
         >>> bool(tl.lowrank.two_layer_lora_flow(W1, W2, target, start, jnp.asarray([9.0])).loss[0] < 1e-6)
         True
     """
-    W1, W2, target = map(_floating, (W1, W2, target))
-    adapters = Adapters(*map(_floating, adapters))
+    W1, W2, target = map(floating, (W1, W2, target))
+    adapters = Adapters(*map(floating, adapters))
     _check_layers(W1, W2, target)
     _check_adapters(W1, W2, adapters)
     check_times(ts, rtol, atol, W1.dtype)
@@ -203,7 +204,7 @@ def spectral_init(W1: ArrayLike, W2: ArrayLike, target: ArrayLike, rank: int, sc
         >>> jnp.abs(start.A1).tolist(), start.B2.shape
         ([[0.0, 0.5]], (2, 1))
     """
-    W1, W2, target = map(_floating, (W1, W2, target))
+    W1, W2, target = map(floating, (W1, W2, target))
     _check_layers(W1, W2, target)
     (h, n), m = W1.shape, W2.shape[0]
     check_rank("rank", rank, (h, n))
@@ -321,11 +322,6 @@ def _layers_field(adapters, args):
         A2=plus(W1, B1, A1, backward[:, :r2]).T,
         B2=forward[:, r1:],
     )
-
-
-def _floating(values):
-    values = jnp.asarray(values)
-    return values if jnp.issubdtype(values.dtype, jnp.floating) else jnp.asarray(values, float)
 
 
 def _check_shape(name, values, shape, meaning):

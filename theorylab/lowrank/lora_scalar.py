@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from .runge_kutta import check_times, integrate
+from ..numerics.flow import check_times, integrate
 
 
 class ScalarLora(NamedTuple):

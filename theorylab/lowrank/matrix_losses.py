@@ -10,14 +10,12 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
+from ..engine.method import as_structure
+from ..numerics import newton
 from .problems import SensingProblem
+from .sensing import finite
 
 FactorPair = tuple[Float[Array, "n h"], Float[Array, "m h"]]
-
-
-def as_structure(function: Any) -> Any:
-    """A plain function is no array: as a Partial it passes through jit with its loss."""
-    return function if isinstance(function, eqx.Module | jax.tree_util.Partial) else jax.tree_util.Partial(function)
 
 
 def factor_pair(x: Any) -> FactorPair:
@@ -110,11 +108,11 @@ def squared_loss(target: ArrayLike | Sequence, design: ArrayLike | Sequence | No
         >>> loss.solution.round(6).tolist(), round(float(loss.lipschitz), 6)
         ([[2.0], [1.0]], 9.0)
     """
-    Y = _matrix("target", target)
+    Y = finite("target", target, "(N, m) or (n, m)", 2)
     if design is None:
         one = jnp.ones((), Y.dtype)
         return MatrixLoss(_SquaredLoss(Y, None), mu=one, lipschitz=one, solution=Y)
-    X = _matrix("design", design)
+    X = finite("design", design, "(N, n)", 2)
     if len(X) != len(Y) or X.dtype != Y.dtype:
         raise ValueError(f"design is {X.dtype} {X.shape} and target {Y.dtype} {Y.shape}: pass as many rows, one dtype")
     X64, Y64 = np.asarray(X, float), np.asarray(Y, float)
@@ -156,7 +154,7 @@ def ridge_logistic_loss(labels: ArrayLike | Sequence, design: ArrayLike | Sequen
         >>> bool(abs(loss.value_and_gradient(loss.solution)[1]).max() < 1e-6)
         True
     """
-    y, X = _matrix("labels", labels), _matrix("design", design)
+    y, X = finite("labels", labels, "(N, m)", 2), finite("design", design, "(N, n)", 2)
     if len(X) != len(y) or X.dtype != y.dtype:
         raise ValueError(f"design is {X.dtype} {X.shape} and labels {y.dtype} {y.shape}: pass as many rows, one dtype")
     if not np.all(np.abs(y) == 1):
@@ -164,7 +162,7 @@ def ridge_logistic_loss(labels: ArrayLike | Sequence, design: ArrayLike | Sequen
     if not 0 < ridge < np.inf:
         raise ValueError(f"ridge = {ridge} must be positive and finite: it is the loss's strong convexity")
     y64, X64, N = np.asarray(y, float), np.asarray(X, float), len(X)
-    solution = np.stack([_newton(X64 * column[:, None], ridge) for column in y64.T], axis=1)
+    solution = np.stack([_ridge_logistic_weights(X64 * column[:, None], ridge) for column in y64.T], axis=1)
     minimum = np.sum(np.logaddexp(0, -y64 * (X64 @ solution))) / N + ridge * np.sum(solution**2) / 2
     lipschitz = np.linalg.norm(X64, 2) ** 2 / (4 * N) + ridge
     numbers = {"mu": ridge, "lipschitz": lipschitz, "minimum": minimum, "solution": solution}
@@ -174,24 +172,16 @@ def ridge_logistic_loss(labels: ArrayLike | Sequence, design: ArrayLike | Sequen
     )
 
 
-def _newton(signed, ridge):
-    """The weights of one ridge-logistic regression, by Newton's method with halved steps where the loss would rise."""
-    N, w = len(signed), np.zeros(signed.shape[1])
+def _ridge_logistic_weights(signed, ridge):
+    """The weights of one regression on the rows y_i x_i."""
 
-    def loss(w):
-        return np.logaddexp(0, -signed @ w).mean() + ridge * w @ w / 2
-
-    for _ in range(100):
+    def derivatives(w):
         sigmoid = np.exp(-np.logaddexp(0, signed @ w))
-        gradient = ridge * w - signed.T @ sigmoid / N
-        hessian = (signed.T * (sigmoid * (1 - sigmoid))) @ signed / N + ridge * np.eye(len(w))
-        move, size = np.linalg.solve(hessian, gradient), 1.0
-        while size > 1e-10 and loss(w - size * move) > loss(w):
-            size /= 2
-        w = w - size * move
-        if np.linalg.norm(move) <= 1e-15 * (1 + np.linalg.norm(w)):
-            break
-    return w
+        curvature = sigmoid * (1 - sigmoid) / len(signed)
+        gradient = ridge * w - signed.T @ sigmoid / len(signed)
+        return gradient, signed.T * curvature @ signed + ridge * np.eye(len(w))
+
+    return newton(derivatives, np.zeros(signed.shape[1]))
 
 
 class _SensingLoss(eqx.Module):
@@ -240,13 +230,3 @@ def check_constants(mu: Any, lipschitz: Any) -> None:
             raise ValueError(f"{name} = {value} must be positive and finite: the loss's curvature bounds")
     if len(known) == 2 and np.any(np.asarray(known["mu"]) > np.asarray(known["lipschitz"]) * (1 + 1e-6)):
         raise ValueError(f"mu = {mu} exceeds lipschitz = {lipschitz}: the lower curvature is at most the upper one")
-
-
-def _matrix(name, values):
-    values = jnp.asarray(values)
-    values = values if jnp.issubdtype(values.dtype, jnp.floating) else values.astype(float)
-    if values.ndim != 2 or not values.size:
-        raise ValueError(f"{name} has the shape {values.shape}: pass a matrix")
-    if not isinstance(values, Tracer) and not bool(jnp.all(jnp.isfinite(values))):
-        raise ValueError(f"{name} is not finite everywhere: remove or repair those entries")
-    return values

@@ -11,6 +11,7 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
+from ..numerics import floating
 from .entries import EntrySampling, IdentitySensing
 from .sensing import GaussianSensing, Sensing
 
@@ -53,8 +54,7 @@ class SensingProblem(eqx.Module):
         minimum: ArrayLike | None = None,
         solution: Any = None,
     ):
-        y = jnp.asarray(observations)
-        y = y if jnp.issubdtype(y.dtype, jnp.floating) else jnp.asarray(y, float)
+        y = floating(observations)
         _check("observations", y, (operator.measurements,), "(m,), one for each of the operator's measurements")
         self.operator, self.observations = operator, y
         self.given_minimum = None if minimum is None else jnp.asarray(minimum, y.dtype)

@@ -13,7 +13,8 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..numerics import matvec, vecmat
+from ..engine.method import as_structure
+from ..numerics import floating, matvec, vecmat
 
 Link = Callable[[Array], Array]
 
@@ -99,7 +100,7 @@ class GaussianSensing(Sensing):
     @classmethod
     def from_matrices(cls, A: Any) -> "GaussianSensing":
         """The operator with the given matrices (m, n1, n2)."""
-        A = _finite("A", A, "(m, n1, n2)", 3)
+        A = finite("A", A, "(m, n1, n2)", 3)
         return build(cls, rows=A.reshape(len(A), -1), shape=A.shape[1:])
 
     @property
@@ -158,7 +159,7 @@ class RankOneSensing(Sensing):
     @classmethod
     def from_vectors(cls, a: Any, b: Any) -> "RankOneSensing":
         """The operator with the given vectors a_k (m, n1) and b_k (m, n2), one a row."""
-        left, right = _finite("a", a, "(m, n1)", 2), _finite("b", b, "(m, n2)", 2)
+        left, right = finite("a", a, "(m, n1)", 2), finite("b", b, "(m, n2)", 2)
         if len(left) != len(right) or left.dtype != right.dtype:
             raise ValueError(
                 f"a is {left.dtype} {left.shape} and b {right.dtype} {right.shape}: pass as many of both, of one dtype"
@@ -223,7 +224,7 @@ class LinearSensing(Sensing):
     measurements: int = eqx.field(static=True)
 
     def __init__(self, function: Callable, shape: tuple[int, int]):
-        self.function = _as_structure(function)
+        self.function = as_structure(function)
         self.shape = pair(shape)
         zero = jnp.zeros(self.shape)
         found = jax.eval_shape(function, zero)
@@ -248,11 +249,6 @@ class LinearSensing(Sensing):
         """The transposed function at y."""
         (X,) = jax.linear_transpose(self.function, jax.ShapeDtypeStruct(self.shape, y.dtype))(y)
         return X
-
-
-def _as_structure(function: Any) -> Any:
-    """A plain function is no array: as a Partial it passes through jit with its problem."""
-    return function if isinstance(function, eqx.Module | jax.tree_util.Partial) else jax.tree_util.Partial(function)
 
 
 @partial(jax.jit, static_argnums=(1, 2))
@@ -293,9 +289,9 @@ def _positive_integer(n):
     return isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 1
 
 
-def _finite(name, values, form, dimensions):
-    values = jnp.asarray(values)
-    values = values if jnp.issubdtype(values.dtype, jnp.floating) else jnp.asarray(values, float)
+def finite(name: str, values: Any, form: str, dimensions: int) -> Array:
+    """An array of a floating dtype with so many dimensions and neither NaN nor infinity, or an error."""
+    values = floating(values)
     if values.ndim != dimensions or 0 in values.shape:
         raise ValueError(f"{name} has the shape {values.shape}: pass {form}, none of them zero")
     if not isinstance(values, Tracer) and not bool(jnp.all(jnp.isfinite(values))):

@@ -11,7 +11,7 @@ from jax.core import Tracer
 from jax.scipy.linalg import cho_factor, cho_solve
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ..engine.method import Method, start
+from ..engine.method import Method, hyperparameter, start
 from ..engine.status import CONVERGED, RUNNING, STALLED
 from ..engine.until import Stop
 from .problems import Factors, check_rank, warn_if_small
@@ -140,10 +140,10 @@ class PreconditionedSubgradient(Method):
         # a geometric run can take the size of its first step from the start, which a preconditioner gives its unit
         free = step == "geometric" and preconditioner != "none"
         _used("step_size", step_size, step, needed=step != "polyak" and not free, allowed=step != "polyak")
-        self.damping = _number(damping)
+        self.damping = hyperparameter(damping)
         self.step_rule = step
-        self.decay = None if decay is None else _number(decay)
-        self.step_size = None if step_size is None else _number(step_size)
+        self.decay = hyperparameter(decay)
+        self.step_size = hyperparameter(step_size)
         self.loss, self.preconditioner, self.regularised = loss, preconditioner, regularised
         # known without its value, since a run only sees a tracer in place of the damping
         known = not isinstance(self.damping, Tracer)
@@ -291,10 +291,6 @@ def _norm(left, right):
     squared = jnp.sum((left.T @ left) * (right.T @ right))
     # the root of zero has no derivative
     return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1)), 0)
-
-
-def _number(value):
-    return jnp.asarray(float(value) if isinstance(value, int) else value)
 
 
 def _used(name, value, step, *, needed, allowed):

@@ -1,7 +1,11 @@
+from .arrays import floating as floating
 from .extrapolation import richardson_weights as richardson_weights
+from .flow import Trajectory as Trajectory
+from .flow import integrate as integrate
 from .lane_scan import lane_scan as lane_scan
 from .linalg import matvec as matvec
 from .linalg import vecmat as vecmat
+from .roots import newton as newton
 from .slopes import Slope as Slope
 from .slopes import local_slopes as local_slopes
 from .slopes import loglog_slope as loglog_slope

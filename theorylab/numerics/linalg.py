@@ -8,6 +8,51 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
 
+def _shared(columns, rows, vector):
+    """A product with a matrix that, under `vmap`, many vectors share.
+
+    `columns` and `rows` compute it for many vectors at once, the first on CPUs; `vector` is the vector's position among
+    the two arguments.
+    """
+    alone = [at == vector for at in range(2)]
+
+    def each(product, in_batched, arguments):
+        return jax.vmap(product, tuple(0 if batched else None for batched in in_batched))(*arguments), True
+
+    @custom_vmap
+    def one(*arguments):
+        return jnp.matmul(*arguments)
+
+    @one.def_vmap
+    def _(axis_size, in_batched, *arguments):
+        del axis_size
+        return (many(*arguments), True) if in_batched == alone else each(jnp.matmul, in_batched, arguments)
+
+    @custom_vmap
+    def many(*arguments):
+        return lax.platform_dependent(*arguments, cpu=columns, default=rows)
+
+    @many.def_vmap
+    def _(axis_size, in_batched, *arguments):
+        del axis_size
+        if in_batched != alone:
+            return each(rows, in_batched, arguments)
+        # lanes of lanes are lanes
+        lanes = arguments[vector]
+        flat = [
+            lanes.reshape(-1, lanes.shape[-1]) if at == vector else argument for at, argument in enumerate(arguments)
+        ]
+        return many(*flat).reshape(*lanes.shape[:-1], -1), True
+
+    return one
+
+
+def _terms(*pairs):
+    # a matrix that nobody differentiates in must not cost a second product with zeros
+    terms = [a @ b for a, b in pairs if not isinstance(a, SymbolicZero) and not isinstance(b, SymbolicZero)]
+    return sum(terms[1:], terms[0])
+
+
 @jax.custom_jvp
 def matvec(matrix: Float[Array, "m d"], x: Float[Array, " d"]) -> Float[Array, " m"]:
     """The product $Ax$, which becomes one matrix product when `vmap` gives many `x` and one `matrix`.
@@ -31,12 +76,6 @@ def matvec(matrix: Float[Array, "m d"], x: Float[Array, " d"]) -> Float[Array, "
     return _matvec(matrix, x)
 
 
-def _terms(*pairs):
-    # a matrix that nobody differentiates in must not cost a second product with zeros
-    terms = [a @ b for a, b in pairs if not isinstance(a, SymbolicZero) and not isinstance(b, SymbolicZero)]
-    return sum(terms[1:], terms[0])
-
-
 def _matvec_jvp(primals, tangents):
     (matrix, x), (dmatrix, dx) = primals, tangents
     return matvec(matrix, x), _terms((dmatrix, x), (matrix, dx))
@@ -45,34 +84,12 @@ def _matvec_jvp(primals, tangents):
 matvec.defjvp(_matvec_jvp, symbolic_zeros=True)
 
 
-@custom_vmap
-def _matvec(matrix, x):
-    return matrix @ x
+def _matvec_columns(matrix, xs):
+    # the barrier keeps XLA from turning the product around, lanes in rows
+    return lax.optimization_barrier(lax.dot_general(matrix, xs, (((1,), (1,)), ((), ())))).T
 
 
-@_matvec.def_vmap
-def _(axis_size, in_batched, matrix, x):
-    del axis_size
-    if in_batched == [False, True]:
-        return _lanes(matrix, x), True
-    return jax.vmap(jnp.matmul, tuple(0 if batched else None for batched in in_batched))(matrix, x), True
-
-
-@custom_vmap
-def _lanes(matrix, xs):
-    def columns(matrix, xs):
-        # the barrier keeps XLA from turning the product around, lanes in rows
-        return lax.optimization_barrier(lax.dot_general(matrix, xs, (((1,), (1,)), ((), ())))).T
-
-    return lax.platform_dependent(matrix, xs, cpu=columns, default=lambda matrix, xs: xs @ matrix.T)
-
-
-@_lanes.def_vmap
-def _(axis_size, in_batched, matrix, xs):
-    # lanes of lanes are lanes
-    if in_batched == [False, True]:
-        return _lanes(matrix, xs.reshape(-1, xs.shape[-1])).reshape(*xs.shape[:-1], -1), True
-    return jax.vmap(lambda matrix, xs: xs @ matrix.mT, tuple(0 if b else None for b in in_batched))(matrix, xs), True
+_matvec = _shared(_matvec_columns, lambda matrix, xs: xs @ matrix.mT, vector=1)
 
 
 @jax.custom_jvp
@@ -104,31 +121,9 @@ def _vecmat_jvp(primals, tangents):
 vecmat.defjvp(_vecmat_jvp, symbolic_zeros=True)
 
 
-@custom_vmap
-def _vecmat(y, matrix):
-    return y @ matrix
+def _vecmat_columns(ys, matrix):
+    # the barrier keeps XLA from undoing the transposition, which is what makes the product fast
+    return lax.optimization_barrier(ys.T).T @ matrix
 
 
-@_vecmat.def_vmap
-def _(axis_size, in_batched, y, matrix):
-    del axis_size
-    if in_batched == [True, False]:
-        return _rows(y, matrix), True
-    return jax.vmap(jnp.matmul, tuple(0 if batched else None for batched in in_batched))(y, matrix), True
-
-
-@custom_vmap
-def _rows(ys, matrix):
-    def columns(ys, matrix):
-        # the barrier keeps XLA from undoing the transposition, which is what makes the product fast
-        return lax.optimization_barrier(ys.T).T @ matrix
-
-    return lax.platform_dependent(ys, matrix, cpu=columns, default=jnp.matmul)
-
-
-@_rows.def_vmap
-def _(axis_size, in_batched, ys, matrix):
-    # lanes of lanes are lanes
-    if in_batched == [True, False]:
-        return _rows(ys.reshape(-1, ys.shape[-1]), matrix).reshape(*ys.shape[:-1], -1), True
-    return jax.vmap(jnp.matmul, tuple(0 if b else None for b in in_batched))(ys, matrix), True
+_vecmat = _shared(_vecmat_columns, jnp.matmul, vector=0)

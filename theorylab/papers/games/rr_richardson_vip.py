@@ -16,13 +16,22 @@ from ._extrapolated import (
     check_order,
     check_smooth_mse,
     descent,
-    extragradient,
     plot_orders,
     quadratic,
     race_of_four,
     run_orders,
 )
-from ._races import ERROR, check_levels, draw_levels, draw_traces, finish, mean_and_error, race, theory
+from ._races import (
+    ERROR,
+    check_levels,
+    draw_levels,
+    draw_traces,
+    extragradient,
+    finish,
+    mean_and_error,
+    race,
+    theory,
+)
 
 
 def coupled(pair, coupling) -> Any:
