@@ -26,6 +26,8 @@ from .lora_layers import kernel_adapters as kernel_adapters
 from .lora_layers import lorafy as lorafy
 from .lora_layers import merge_adapters as merge_adapters
 from .lora_layers import unmerge_adapters as unmerge_adapters
+from .lora_plateau import RankOneLora as RankOneLora
+from .lora_plateau import rank_one_lora_flow as rank_one_lora_flow
 from .lora_scalar import ClaimedPhases as ClaimedPhases
 from .lora_scalar import ScalarLora as ScalarLora
 from .lora_scalar import claimed_alignment as claimed_alignment

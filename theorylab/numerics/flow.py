@@ -94,7 +94,12 @@ def integrate(
         kept = jax.tree.map(lambda new, old: jnp.where(reached, new, old), found, y)
         return (end, kept, reached), (seen, reached, run.stats["num_steps"])
 
-    _, (ys, reached, steps) = lax.scan(advance, (jnp.zeros((), dtype), y0, jnp.asarray(True)), ts)
+    first = jnp.zeros((), dtype), y0, jnp.asarray(True)
+    if len(ts) == 1:  # over lanes of a loop of one turn XLA's simplifier runs in circles
+        seen = jax.tree.map(lambda leaf: leaf[None], advance(first, ts[0])[1])
+    else:
+        seen = lax.scan(advance, first, ts)[1]
+    ys, reached, steps = seen
     return Trajectory(ys, reached, jnp.sum(steps, dtype=jnp.int32))
 
 

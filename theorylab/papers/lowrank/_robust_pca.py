@@ -1,0 +1,183 @@
+"""Robust principal component analysis on pictures: a clip that is drawn here, and a photograph."""
+
+from typing import Any
+
+import numpy as np
+
+import theorylab.engine as tl
+import theorylab.lowrank as lowrank
+from theorylab.papers import Verdict
+
+BACKGROUND_RANK = 2  # a scene times the light of its time, and a glow that drifts in
+DECAY = 0.97  # where steps of 0.95 fall faster than errors can, runs were seen to stop early
+HIT = 0.15  # the share of the photograph's pixels that become black or white
+BRIGHT, DARK, PALE = 0.97, 0.02, 0.85  # balloon, bird, car
+CONTRAST = 0.2  # each of them is further than this from every grey that it covers
+
+
+def clip(height, width, frames) -> Any:
+    """A landscape in changing light, and what moves through it: frames (t, h, w), background, and a mask."""
+    y, x = np.meshgrid(np.linspace(0, 1, height), np.linspace(0, 1.5, width), indexing="ij")
+    scene = 0.62 - 0.35 * y
+    scene += 0.12 * np.exp(-((x - 1.15) ** 2 + (y - 0.2) ** 2) / 0.02)
+    far, near = 0.55 + 0.07 * np.sin(5 * x) + 0.03 * np.sin(13 * x), 0.78 + 0.05 * np.sin(4 * x + 2)
+    scene = np.where(y > far, 0.26 + 0.10 * (y - far) + 0.03 * np.sin(40 * x + 25 * y), scene)
+    scene = np.where(y > near, 0.15 + 0.04 * np.sin(60 * x) * np.sin(70 * y), scene)
+    glow = np.exp(-2 * x) * (1 - 0.6 * y)
+    time = np.linspace(0, 1, frames)[:, None, None]
+    background = scene * (1 + 0.3 * np.sin(2 * np.pi * time)) + 0.15 * time * glow
+    balloon = np.hypot(x - 0.15 - 1.2 * time, y - 0.32 + 0.12 * time) < 0.10
+    bird = np.hypot((x - 1.4 + 1.3 * time) / 2, y - 0.48 - 0.05 * np.sin(12 * time)) < 0.03
+    car = (np.abs(x - 1.6 * time + 0.05) < 0.07) & (np.abs(y - 0.86) < 0.04)
+    seen = np.where(car, PALE, background)
+    seen = np.where(balloon, BRIGHT, seen)
+    return np.where(bird, DARK, seen), background, balloon | bird | car
+
+
+def photograph(shrink) -> Any:
+    """The grey photograph of a Chinese temple that comes with scikit-learn, pixels averaged in squares, in [0, 1]."""
+    from sklearn.datasets import load_sample_image
+
+    grey = load_sample_image("china.jpg").mean(2) / 255
+    rows, columns = (size // shrink for size in grey.shape)
+    return grey[: rows * shrink, : columns * shrink].reshape(rows, shrink, columns, shrink).mean((1, 3))
+
+
+def recover(observed, truth, rank, steps) -> Any:
+    """The low-rank part, the truncated decomposition that it starts from, and the distance from a truth by step."""
+    problem = lowrank.SensingProblem(lowrank.IdentitySensing(observed.shape), observed.reshape(-1), solution=truth)
+    # nothing is left out of this start, for what is bright need not be wrong
+    x0 = lowrank.truncated_spectral_init(problem, rank, outliers=0.0)
+    # these steps know nothing of the truth, nor of the loss at it, which Polyak's would need
+    method = lowrank.PreconditionedSubgradient(1e-3, "geometric", DECAY)
+    record = tl.Record(tl.every(10), error=lambda problem, state: problem.error(state.x))
+    run = tl.solve(method, problem, x0, key=0, steps=steps, record=record)
+    return run.value[0] @ run.value[1].T, x0[0] @ x0[1].T, run.trace["error"]
+
+
+def run_pictures(size, key):
+    import jax
+    import jax.numpy as jnp
+    import xarray
+
+    (height, width, frames), shrink, rank, steps = {
+        "small": ((36, 54, 40), 4, 10, 240),
+        "paper": ((72, 108, 120), 2, 20, 300),
+        "large": ((144, 216, 240), 1, 40, 400),
+    }[size]
+    seen, background, moving = clip(height, width, frames)
+    columns, truth = (jnp.asarray(one.reshape(frames, -1).T) for one in (seen, background))
+    each = jax.jit(recover, static_argnums=(2, 3))
+    found, truncated, errors = map(np.asarray, each(columns, truth, BACKGROUND_RANK, steps))
+
+    grey = photograph(shrink)
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))
+    hit, salt = rng.random(grey.shape) < HIT, rng.integers(0, 2, grey.shape)
+    U, values, Vt = np.linalg.svd(grey, full_matrices=False)
+    best = (U[:, :rank] * values[:rank]) @ Vt[:rank]
+    # the photograph has no low rank: whether a truth of low rank is found is one question, how far it is mended another
+    corrupted = np.where(hit, salt, [best, grey])
+    pairs = [map(np.asarray, each(jnp.asarray(one), jnp.asarray(best), rank, steps)) for one in corrupted]
+    (_, _, low_rank_errors), (recovered, smeared, _) = pairs
+
+    film, picture = ("frame", "y", "x"), ("row", "column")
+    return xarray.Dataset(
+        {
+            "seen": (film, seen),
+            "background": (film, found.T.reshape(seen.shape)),
+            "truncated": (film, truncated.T.reshape(seen.shape)),
+            "moving": (film, moving),
+            "clip_error": ("step", errors),
+            "photograph": (picture, grey),
+            "best": (picture, best),
+            "corrupted": (picture, corrupted[1]),
+            "recovered": (picture, recovered),
+            "smeared": (picture, smeared),
+            "low_rank_error": ("step", low_rank_errors),
+            "width": rank,
+        },
+        {"step": np.arange(0, steps + 1, 10)},
+    )
+
+
+def foreground(dataset, background) -> Any:
+    """What a background does not explain, by more than half the least contrast of what moves."""
+    return np.abs(dataset.seen - dataset[background]) > CONTRAST / 2
+
+
+def f1(dataset, background) -> Any:
+    found = foreground(dataset, background)
+    return 2 * (found & dataset.moving).sum() / (found.sum() + dataset.moving.sum())
+
+
+def distance(dataset, picture, truth) -> Any:
+    return np.sqrt(((dataset[picture] - dataset[truth]) ** 2).sum() / (dataset[truth] ** 2).sum())
+
+
+def plot_pictures(dataset):
+    from matplotlib.figure import Figure
+
+    films = {
+        "frame": dataset.seen,
+        "background": dataset.background,
+        "what moves": dataset.seen.where(foreground(dataset, "background")),
+        "by truncated SVD": dataset.seen.where(foreground(dataset, "truncated")),
+    }
+    pictures = {
+        "corrupted": f"photograph, {HIT:.0%} of its pixels lost",
+        "recovered": f"recovered part of rank {int(dataset.width)}",
+        "smeared": "truncated SVD of that rank",
+        "best": "the same of the clean photograph",
+    }
+    wide, sizes = 12.0, dataset.sizes
+    heights = [wide * sizes["y"] / sizes["x"] + 0.5, wide * sizes["row"] / sizes["column"] + 1.0]
+    figure = Figure(figsize=(wide, sum(heights)), layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=heights)
+    upper, lower = parts
+    for row, (name, film) in zip(upper.subplots(4, 4), films.items(), strict=True):
+        for panel, moment in zip(row, (0.15, 0.4, 0.6, 0.85), strict=True):
+            show(panel, film.isel(frame=int(moment * sizes["frame"])))
+        row[0].set_ylabel(name)
+    for panel, (name, title) in zip(np.ravel(lower.subplots(2, 2)), pictures.items(), strict=True):
+        show(panel, dataset[name])
+        panel.set_title(f"{title}: off by {float(distance(dataset, name, 'photograph')):.3f}")
+    return figure
+
+
+def show(panel, picture) -> None:
+    from matplotlib import colormaps
+
+    panel.imshow(picture, cmap=colormaps["gray"].with_extremes(bad="#8fb8d8"), vmin=0, vmax=1, interpolation="nearest")
+    panel.set(xticks=[], yticks=[])
+    panel.grid(visible=False)
+    panel.spines[:].set_visible(False)
+
+
+def check_clip(dataset):
+    return Verdict.compare(dataset.clip_error.isel(step=-1), "<=", 1e-3)
+
+
+def check_foreground(dataset):
+    return Verdict.compare(f1(dataset, "background"), "==", 1.0)
+
+
+def check_ghosts(dataset):
+    return Verdict.compare(f1(dataset, "truncated"), ">=", 1.0)
+
+
+def check_schedule(dataset):
+    """The larger contraction factor of the second half, of the clip and of the picture of low rank."""
+    late = dataset[["clip_error", "low_rank_error"]].isel(step=slice(dataset.sizes["step"] // 2, None))
+    both = np.stack([late.clip_error, late.low_rank_error])
+    rates = [lowrank.measured_contraction(one, late.step).slope for one in both]
+    return Verdict.compare(max(rates), "<=", DECAY, 0.01)
+
+
+def check_low_rank_picture(dataset):
+    return Verdict.compare(dataset.low_rank_error.isel(step=-1), "<=", 1e-3)
+
+
+def check_beats_truncation(dataset):
+    return Verdict.compare(
+        distance(dataset, "recovered", "photograph") / distance(dataset, "smeared", "photograph"), "<=", 0.7
+    )
