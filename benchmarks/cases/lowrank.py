@@ -162,6 +162,24 @@ def rank_one(quick: bool) -> dict[str, Entry]:
     }
 
 
+def device(lanes: int, quick: bool) -> dict[str, Entry]:
+    """On an accelerator: an iteration beside the least that it can cost, one reading of the matrices."""
+    given, total = problem(), steps(quick)
+    L, R = starts(lanes)
+
+    def reading(rows):
+        def one(carry, _):
+            # the carry enters, or a compiler would read once for all
+            return carry + jax.numpy.sum(rows + carry) * 1e-20, None
+
+        return jax.lax.scan(one, jax.numpy.zeros((), rows.dtype), length=total)[0]
+
+    return {
+        "theorylab": waited(jax.vmap(run_of(total), (None, 0)), given, (L, R)),
+        "one reading of the matrices an iteration": waited(reading, given.operator.rows),
+    }
+
+
 SIZE = f"{N} x {N}, true rank {TRUE_RANK}, rank {RANK}, m = {MEASUREMENTS}"
 CASES = [
     Case(
@@ -203,5 +221,20 @@ CASES = [
         flops=8.0 * MEASUREMENTS * N * RANK,
         target={"theorylab, dense measurements of the same size": 20.0},
         note="another ensemble: like is compared with unlike, at the same size",
+    ),
+    *(
+        Case(
+            name=f"opsa_gpu_{lanes}_lanes",
+            room="lowrank",
+            make=partial(device, lanes),
+            work=lambda quick, lanes=lanes: float(lanes * steps(quick)),
+            unit="lane-iterations",
+            size=SIZE + f", dense, lanes: {lanes}",
+            dtype="float32",
+            target=target,
+            note="the goals are 0.8 of the bandwidth for one lane, and 1e5 lane-iterations a second for 64",
+            accelerator=True,
+        )
+        for lanes, target in ((1, {"one reading of the matrices an iteration": 0.8}), (64, {}))
     ),
 ]
