@@ -1,7 +1,9 @@
 """House rules of every test: strict promotion, eight virtual CPU devices, both precisions, a warm compilation cache."""
 
 import contextlib
+import io
 import pathlib
+import re
 
 import jax
 import pytest
@@ -48,3 +50,31 @@ def compilations():
             monitoring.unregister_event_duration_listener(listen)
 
     return counting
+
+
+@pytest.fixture(scope="session")
+def guide_blocks():
+    """The Python blocks of a guide."""
+
+    def blocks(name):
+        text = (pathlib.Path(__file__).parent / "docs" / "guides" / f"{name}.md").read_text(encoding="utf-8")
+        return re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+    return blocks
+
+
+@pytest.fixture(scope="session")
+def run_block():
+    """`run_block(code, names)`: what a block prints, as users have it who have set nothing."""
+
+    def run(code, names):
+        with (
+            jax.enable_x64(False),
+            jax.numpy_rank_promotion("allow"),
+            jax.numpy_dtype_promotion("standard"),
+            contextlib.redirect_stdout(io.StringIO()) as said,
+        ):
+            exec(compile(code, "a block of a guide", "exec"), names)
+        return said.getvalue()
+
+    return run

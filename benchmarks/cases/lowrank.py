@@ -164,7 +164,8 @@ def rank_one(quick: bool) -> dict[str, Entry]:
 
 def device(lanes: int, quick: bool) -> dict[str, Entry]:
     """On an accelerator: an iteration beside the least that it can cost, one reading of the matrices."""
-    given, total = problem(), steps(quick)
+    given: Any = problem()
+    total = steps(quick)
     L, R = starts(lanes)
 
     def reading(rows):

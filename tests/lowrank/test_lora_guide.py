@@ -1,9 +1,6 @@
 """The guide's blocks run as they stand, and print what the text around them says."""
 
-import contextlib
 import hashlib
-import io
-import pathlib
 import re
 
 import jax
@@ -12,33 +9,16 @@ import pytest
 
 from theorylab.data import mnist_sets
 
-GUIDE = pathlib.Path(__file__).parents[2] / "docs" / "guides" / "lora_on_your_model.md"
-
 
 def idx(array):
     return bytes([0, 0, 8, array.ndim]) + np.asarray(array.shape, ">u4").tobytes() + array.tobytes()
 
 
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", GUIDE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-
-
-def run(code, names):
-    """What a block prints, as users have it who have set nothing."""
-    with (
-        jax.enable_x64(False),
-        jax.numpy_rank_promotion("allow"),
-        jax.numpy_dtype_promotion("standard"),
-        contextlib.redirect_stdout(io.StringIO()) as said,
-    ):
-        exec(compile(code, str(GUIDE), "exec"), names)
-    return said.getvalue()
-
-
 @pytest.fixture(scope="module")
-def guide():
+def guide(guide_blocks, run_block):
     """The names that the blocks leave behind, all but the last, and what each printed."""
     names = {}
-    return names, [run(code, names) for code in BLOCKS[:-1]]
+    return names, [run_block(code, names) for code in guide_blocks("lora_on_your_model")[:-1]]
 
 
 def numbers(text):
@@ -79,7 +59,7 @@ def test_flax_is_the_same_computation(guide):
 
 
 @pytest.mark.slow
-def test_pictures_from_files(guide, monkeypatch, tmp_path):
+def test_pictures_from_files(guide, guide_blocks, run_block, monkeypatch, tmp_path):
     """The same functions on what `theorylab.data` reads: digits, three times as large, as Fashion-MNIST's files."""
     names = dict(guide[0])
     small = (names["upright"].reshape(-1, 8, 8) * 255).astype(np.uint8)
@@ -94,6 +74,6 @@ def test_pictures_from_files(guide, monkeypatch, tmp_path):
         files.append(file._replace(content=hashlib.sha256(idx(array)).hexdigest()))
     monkeypatch.setenv("THEORYLAB_DATA", str(tmp_path))
     monkeypatch.setattr(mnist_sets, "FASHION_MNIST", mnist_sets.FASHION_MNIST._replace(files=tuple(files)))
-    before, after = numbers(run(BLOCKS[-1], names))
+    before, after = numbers(run_block(guide_blocks("lora_on_your_model")[-1], names))
     assert names["data"].train_images.shape == (200, 28, 28)
     assert before < 0.3 and after > 0.6

@@ -62,8 +62,10 @@ def run_orders(size, key):
     steps = np.geomspace(1e-5, 0.05, 8)[:, None]
     ahead, descent = (np.stack([steps * (1, scale)] * 2) for scale in (2, 0))
     dataset = race(run, drawn, ahead[:, -4:], seeds=seeds, epochs=epochs, start=lambda game: game.solution)
-    exact, other = (theory(drawn, pairs).rename(choice="exact_choice") for pairs in (ahead, descent))
-    dataset = dataset.merge(exact).assign(exact_steps=("exact_choice", steps[:, 0]), descent_ascent=other.exact)
+    exact = theory(drawn, ahead).rename(choice="exact_choice")
+    # without a look-ahead, where the order is read
+    smallest = theory(drawn, descent[:, :2]).exact.rename(choice="smallest_choice")
+    dataset = dataset.merge(exact).assign(exact_steps=("exact_choice", steps[:, 0]), descent_ascent=smallest)
     return dataset.assign_coords(case=["own matrices", "equal matrices"])
 
 
@@ -81,10 +83,8 @@ def plot_orders(dataset):
 def check_order(order, case, predicted):
     def check(dataset):
         steps = np.log(dataset.exact_steps[:2].values)
-        both = [
-            dataset[name].isel(case=case, exact_choice=slice(2)).sel(order=order)
-            for name in ("exact", "descent_ascent")
-        ]
+        here = dataset.isel(case=case, exact_choice=slice(2)).sel(order=order)
+        both = here.exact, here.descent_ascent
         slopes = np.ravel([np.diff(np.log(mse)) / np.diff(steps) for mse in both])
         return Verdict.compare(slopes[np.argmax(np.abs(slopes - predicted))], "==", predicted, 0.1)
 
