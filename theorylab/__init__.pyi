@@ -1,4 +1,5 @@
 from . import data as data
+from . import diffusion as diffusion
 from . import engine as engine
 from . import figures as figures
 from . import games as games

@@ -212,8 +212,25 @@ def factorised_descent(dtype: str) -> Example:
     )
 
 
+def averaged(dtype: str) -> Example:
+    inner = gradient(dtype)
+
+    def method(decay):
+        return tl.diffusion.Averaged(inner.method(inner.values[0]), decay)
+
+    return Example(
+        method=method,
+        problem=inner.problem,
+        x0=inner.x0,
+        over={"decay": np.asarray([0.5, 0.8, 0.9], dtype)},
+        bad={"decay": 1.0},
+        promotion=inner.promotion,
+    )
+
+
 EXAMPLES: dict[type[tl.Method], Callable[[str], Example]] = {
     tl.Gradient: gradient,
+    tl.diffusion.Averaged: averaged,
     tl.games.Extragradient: extragradient,
     tl.games.GradientDescentAscent: partial(single_step, tl.games.GradientDescentAscent),
     tl.games.HamiltonianGradient: hamiltonian_gradient,

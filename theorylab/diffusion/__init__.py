@@ -1,0 +1,5 @@
+"""Denoising diffusion: schedules, losses, models, samplers, and mixtures whose denoisers and risks are exact."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,113 @@
+"""Does attention take the mean of a token's own pattern? What trained weights and attention say."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Int
+
+from ..numerics import floating
+
+
+def same_pattern_mass(
+    attention: Float[Array, "*batch tokens keys"], labels: Int[Array, "*batch tokens"]
+) -> Float[Array, "*batch"]:
+    r"""The attention that tokens pay to tokens of their own pattern, $\frac1P\sum_p\sum_jA_{pj}[Y_j = Y_p]$.
+
+    1 for a mean denoiser; for uniform attention the share of equal pairs, in the mean $\sum_k\pi_k^2 + (1 -
+    \sum_k\pi_k^2)/P$ of independent tokens.
+
+    **Arguments**: `attention` A (..., P, P), rows of sum one, a row for each query; `labels` Y (..., P), integers.
+
+    **Returns** (...), in [0, 1].
+
+    **Source**: Li, Min, Vidal (2026), arXiv 2604.10074, Figure 2.
+
+        >>> import jax.numpy as jnp, theorylab as tl
+        >>> float(tl.diffusion.same_pattern_mass(jnp.full((4, 4), 0.25), jnp.asarray([0, 1, 1, 2])))
+        0.375
+    """
+    _check_attention(attention, labels.shape)
+    same = labels[..., :, None] == labels[..., None, :]
+    return jnp.mean(jnp.sum(jnp.where(same, attention, 0), axis=-1), axis=-1)
+
+
+def mean_denoising_gain(
+    attended: Float[Array, "*batch tokens d"], means: Float[Array, "..."], variance: ArrayLike
+) -> Float[Array, "*batch"]:
+    r"""How much of the noise attention leaves in its means, $\|\sum_jA_{pj}x_j - m_p\|^2/(ds^2)$, over the tokens.
+
+    1 for a token itself, in the mean; 1/n for the mean of n tokens of one pattern; larger than 1 for a mean over other
+    patterns.
+
+    **Arguments**: `attended` $\sum_jA_{pj}x_j$ (..., P, d); `means` m (..., P, d), those of the noised tokens,
+    $\sqrt{\bar\alpha}\mu_Y$; `variance` $s^2$ of an entry of a noised token, ().
+
+    **Returns** (...).
+
+    **Source**: derived here; checked against 1/P for uniform attention to one pattern.
+
+        >>> import jax.numpy as jnp, theorylab as tl
+        >>> float(tl.diffusion.mean_denoising_gain(jnp.ones((3, 2)), jnp.zeros((3, 2)), 4.0))
+        0.25
+    """
+    if attended.shape != means.shape:
+        raise ValueError(f"means has the shape {means.shape}: pass {attended.shape}, one for each attended token")
+    return jnp.mean((attended - means) ** 2, axis=(-2, -1)) / jnp.asarray(variance, attended.dtype)
+
+
+def pattern_scores(W: Any, patterns: Any) -> Float[Array, "M M"]:
+    r"""W in pattern coordinates: the score $\mu_j^TW\mu_k/d$ of pattern j as a key for pattern k as a query.
+
+    Of tokens at a level they carry a further factor alpha-bar. A mean denoiser has a large diagonal.
+
+    **Arguments**: `W` (d, d); `patterns` $\mu$ (M, d), any.
+
+    **Returns** (M, M), [key, query].
+
+    **Source**: Li, Min, Vidal (2026), arXiv 2604.10074, Proposition 3.
+
+        >>> import jax.numpy as jnp, theorylab as tl
+        >>> tl.diffusion.pattern_scores(jnp.diag(jnp.asarray([1.0, 3.0])), jnp.eye(2)).tolist()
+        [[0.5, 0.0], [0.0, 1.5]]
+    """
+    W = floating(W)
+    patterns = jnp.asarray(patterns, W.dtype)
+    if patterns.ndim != 2 or W.shape != (patterns.shape[1],) * 2:
+        raise ValueError(f"W has the shape {W.shape}: pass a square matrix of the size d of patterns {patterns.shape}")
+    return patterns @ W @ patterns.T / len(W)
+
+
+def pattern_alignment(W: Any, patterns: Any) -> Float[Array, ""]:
+    r"""The cosine between W and the ideal scores, blind to what softmax is blind to.
+
+    Attention sees its scores up to a constant for each query, and the ideal ones, equal for a pattern and itself and
+    otherwise, are $J = I - \frac1M\mathbf{11}^T$ once each column is centred. So with S the `pattern_scores` this is
+    $\langle JS, J\rangle/(\|JS\|\,\|J\|)$.
+
+    **Arguments**: `W` (d, d); `patterns` $\mu$ (M, d), at least two, any.
+
+    **Returns** (), in [-1, 1]: 1 where W singles out each pattern equally, 0 for W = 0.
+
+    **Raises** `ValueError` for a single pattern.
+
+    **Source**: derived here.
+
+        >>> import jax.numpy as jnp, theorylab as tl
+        >>> round(float(tl.diffusion.pattern_alignment(jnp.eye(3) + 5.0, jnp.eye(3))), 6)
+        1.0
+    """
+    scores = pattern_scores(W, patterns)
+    M = len(scores)
+    if M < 2:
+        raise ValueError("patterns holds one pattern: there is nothing to tell it from")
+    centred = scores - jnp.mean(scores, axis=0, keepdims=True)
+    size = jnp.sqrt(jnp.sum(centred**2))
+    # <JS, J> = tr JS, and |J|^2 = M - 1
+    return jnp.where(size > 0, jnp.trace(centred) / jnp.where(size > 0, size, 1), 0) / jnp.sqrt(float(M - 1))
+
+
+def _check_attention(attention, shape):
+    if attention.shape != (*shape, shape[-1]):
+        raise ValueError(
+            f"attention has the shape {attention.shape}: pass {(*shape, shape[-1])}, a row of weights for each query"
+        )
