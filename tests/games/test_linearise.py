@@ -32,7 +32,7 @@ def groups(method):
     return [sequence[k : k + size][None] for k in range(0, len(sequence), size)]
 
 
-@pytest.mark.parametrize("method", methods(), ids=lambda method: type(method).__name__)
+@pytest.mark.parametrize("method", [*methods()], ids=lambda method: type(method).__name__)
 @pytest.mark.parametrize("multipliers", [None, (1, 2), (1, 2, 4)])
 def test_products_of_maps_are_epochs(game, method, multipliers):
     whole = method if multipliers is None else games.Richardson(method, multipliers)

@@ -1,0 +1,1 @@
+"""Papers on diffusion models and the denoisers that they learn."""
