@@ -176,8 +176,8 @@ def test_a_loss_that_is_not_finite_stops_with_its_step():
 
     assert run(0.0).status == tl.Status.max_steps
     bad = run(2.0)
-    assert bad.status == tl.Status.nonfinite and np.isnan(bad.trace.loss[-1])
-    with pytest.raises(RuntimeError, match=f"step {int(bad.steps)}"):
+    assert bad.status == tl.Status.nonfinite and int(bad.steps) == 1
+    with pytest.raises(RuntimeError, match="step 1"):
         run(2.0, throw=True)
 
 

@@ -12,6 +12,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from ..engine import Gradient, Method, Record, Solution, every, solve
 from ..engine.keys import as_key, stream
 from ..engine.method import as_structure, hyperparameter
+from ..engine.status import NONFINITE, RUNNING
+from ..engine.until import Stop
 from ..numerics import floating
 from .loss import denoising_loss
 from .schedules import Schedule
@@ -182,6 +184,13 @@ class Averaged(Method):
         return state.average
 
 
+class _FiniteLoss(Stop):
+    """Ends a run at the very step whose loss is not finite, though its iterate may still be."""
+
+    def update(self, carry, value, t):
+        return carry, jnp.where(jnp.isfinite(value), jnp.int8(RUNNING), jnp.int8(NONFINITE))
+
+
 def fit(
     model: Callable[..., Any],
     data: Any,
@@ -252,5 +261,7 @@ def fit(
 
         watched["held_out"] = on_held_out
     solving.setdefault("record", Record(every(max(1, steps // rows)), **watched))
-    solution = solve(method, problem, key=key, steps=steps, **solving)
+    finite = _FiniteLoss(lambda problem, state: state.loss, every=1)
+    until = finite if solving.get("until") is None else finite | solving["until"]
+    solution = solve(method, problem, key=key, steps=steps, **solving | {"until": until})
     return problem.model(solution.value), solution
