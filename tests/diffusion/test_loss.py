@@ -154,6 +154,25 @@ def linear_risks(a, rho):
     return (a * SCHEDULE.noise_root - 1) ** 2 + a**2 * SCHEDULE.alpha_bar * rho**2
 
 
+def test_the_gradient_at_a_matrix_known_to_be_zero():
+    """XLA on CPUs takes it for zero, at such sizes, when the matrix is a constant of the program."""
+    shape = (2, 64, 64)
+    x0, noise = (jax.random.normal(key, shape, jnp.float32) for key in jax.random.split(KEY))
+    schedule = Schedule.from_alphas(SCHEDULE.alphas.astype(jnp.float32))
+
+    def slope(W):
+        def of(W):
+            head = MeanDenoisingAttention(W, jnp.ones(T, jnp.float32))
+            return denoising_loss(head, x0, schedule, t=LEVELS[:2], noise=noise, block=1)
+
+        return jax.grad(of)(W)
+
+    zero = jnp.zeros((64, 64), jnp.float32)
+    known, given = jax.jit(lambda: slope(jnp.zeros((64, 64), jnp.float32)))(), jax.jit(slope)(zero)
+    assert float(jnp.abs(given).max()) > 1e-4
+    close(known, given)
+
+
 def test_risks_of_a_linear_model_are_the_exact_ones():
     """Squares of Gaussians of variance s: a mean of n has standard error s sqrt(2 / n)."""
     n, a, rho = 20000, 0.8, 1.5

@@ -101,7 +101,9 @@ def traced(model: Callable[..., Any], x0: Array) -> tuple[Callable[..., Array], 
             "one prediction for each entry of its point"
         )
     largest = max(x0[0].size, _largest(closed.jaxpr, set(closed.jaxpr.invars)))
-    held = [jnp.asarray(leaf) for leaf in closed.consts]  # NumPy constants among them
+    # NumPy constants among them; and no constants of the program, since the gradient of attention in a matrix that is
+    # known to be zero comes out as zero on CPUs (jaxlib 0.10.2)
+    held = [lax.optimization_barrier(jnp.asarray(leaf)) for leaf in closed.consts]
     return lambda held, x, t: eval_jaxpr(closed.jaxpr, held, x, t)[0], held, largest
 
 
