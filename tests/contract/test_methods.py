@@ -116,6 +116,7 @@ def test_the_state_is_a_fixed_point_of_step(make, dtype, number):
         assert not jnp.issubdtype(leaf.dtype, jnp.inexact) or leaf.dtype == dtype
 
 
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "float64"])
 def test_a_sweep_is_a_python_loop_of_solves(make, dtype):
     example = make(dtype)
     dataset = sweep(example)
