@@ -38,7 +38,20 @@ def test_every_method_has_an_example():
     assert not gone, f"tests/contract/examples.py has examples of {gone}, which are no concrete methods of the library"
 
 
-@pytest.fixture(scope="module", params=EXAMPLES, ids=lambda method: method.__name__)
+# of the epoch methods, which differ in their update alone, extragradient and Richardson stand for the others by default
+LIKE_THEM = (
+    tl.games.GradientDescentAscent,
+    tl.games.HamiltonianGradient,
+    tl.games.IndependentExtragradient,
+    tl.games.OptimisticGradient,
+)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(one, marks=[pytest.mark.slow] if one in LIKE_THEM else []) for one in EXAMPLES],
+    ids=lambda method: method.__name__,
+)
 def make(request):
     """The example of one method, by precision."""
     example = EXAMPLES[request.param]

@@ -16,7 +16,13 @@ CPU_SECONDS = 15  # a small experiment with its compile, all threads together, o
 # other workers share the cores' caches and threads: a second counts for more there (1.3 to 1.5 times was seen)
 SHARED = 1.5 if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1 else 1.0
 PAPERS = [tl.papers.find(slug) for slug in tl.papers.slugs()]
-EXPERIMENTS = [(paper, experiment) for paper in PAPERS for experiment in paper.experiments]
+# the README's first command runs that paper whole, and fails on a verdict that is not the expected one
+FIRST = "seg_rr"
+EXPERIMENTS = [
+    pytest.param((paper, experiment), marks=[pytest.mark.slow] if paper.slug == FIRST else [])
+    for paper in PAPERS
+    for experiment in paper.experiments
+]
 
 
 def test_there_are_papers():
