@@ -262,6 +262,6 @@ def fit(
         watched["held_out"] = on_held_out
     solving.setdefault("record", Record(every(max(1, steps // rows)), **watched))
     finite = _FiniteLoss(lambda problem, state: state.loss, every=1)
-    until = finite if solving.get("until") is None else finite | solving["until"]
-    solution = solve(method, problem, key=key, steps=steps, **solving | {"until": until})
+    solving["until"] = finite if solving.get("until") is None else finite | solving["until"]
+    solution = solve(method, problem, key=key, steps=steps, **solving)
     return problem.model(solution.value), solution
