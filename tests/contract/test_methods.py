@@ -38,20 +38,7 @@ def test_every_method_has_an_example():
     assert not gone, f"tests/contract/examples.py has examples of {gone}, which are no concrete methods of the library"
 
 
-# of the epoch methods, which differ in their update alone, extragradient and Richardson stand for the others by default
-LIKE_THEM = (
-    tl.games.GradientDescentAscent,
-    tl.games.HamiltonianGradient,
-    tl.games.IndependentExtragradient,
-    tl.games.OptimisticGradient,
-)
-
-
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(one, marks=[pytest.mark.slow] if one in LIKE_THEM else []) for one in EXAMPLES],
-    ids=lambda method: method.__name__,
-)
+@pytest.fixture(scope="module", params=EXAMPLES, ids=lambda method: method.__name__)
 def make(request):
     """The example of one method, by precision."""
     example = EXAMPLES[request.param]
@@ -129,7 +116,6 @@ def test_the_state_is_a_fixed_point_of_step(make, dtype, number):
         assert not jnp.issubdtype(leaf.dtype, jnp.inexact) or leaf.dtype == dtype
 
 
-@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "float64"])
 def test_a_sweep_is_a_python_loop_of_solves(make, dtype):
     example = make(dtype)
     dataset = sweep(example)
