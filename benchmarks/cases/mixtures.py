@@ -2,6 +2,7 @@
 
 import importlib.util
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -39,8 +40,7 @@ def theorylab_entry(means, x, noise):
 
 def torch_entry(means, x, noise):
     """As its documentation would have it: the distance of every token from every mean, summed over tokens."""
-    import torch
-
+    torch: Any = importlib.import_module("torch")
     torch.set_num_threads(1)
     means, x, noise = (torch.from_numpy(values) for values in (means, x, noise))
     s2 = 1 - LEVEL + NOISE**2 * LEVEL
@@ -57,8 +57,7 @@ def torch_entry(means, x, noise):
 
 def torch_sums_entry(means, x, noise):
     """The same algebra as ours: tokens summed first."""
-    import torch
-
+    torch: Any = importlib.import_module("torch")
     torch.set_num_threads(1)
     means, x, noise = (torch.from_numpy(values) for values in (means, x, noise))
     s2, tokens = 1 - LEVEL + NOISE**2 * LEVEL, x.shape[1]

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Integer, PRNGKeyArray
 
 
@@ -101,3 +102,20 @@ def build_key(key: PRNGKeyArray) -> PRNGKeyArray:
         False
     """
     return stream(key, "build")
+
+
+def generator(key: PRNGKeyArray) -> np.random.Generator:
+    """A NumPy generator that a key seeds, for draws on the host.
+
+    **Arguments**: `key`, a typed key (), concrete.
+
+    **Returns** a generator, the same for the same key.
+
+    **Source**: derived here.
+
+        >>> import theorylab as tl, jax
+        >>> one, other = (tl.keys.generator(jax.random.key(0)) for _ in range(2))
+        >>> one.random() == other.random()
+        True
+    """
+    return np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 import theorylab.diffusion as diffusion
+import theorylab.engine as tl
 import theorylab.figures as figures
 from theorylab.papers import Verdict
 
@@ -24,7 +25,7 @@ def run_start(size, key):
     import xarray
 
     setting = SETTINGS[size]._replace(test={"small": 200, "paper": 1000, "large": 4000}[size])
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))
+    rng = tl.keys.generator(key)
     patterns, schedule = runs.patterns_of(setting, rng), setting.schedule
     T, still = schedule.steps, np.zeros((setting.d, setting.d), np.float32)
     weights = runs.weights_of(setting, setting.rarest[-1])

@@ -50,7 +50,7 @@ def run_companion(size, key):
         )
         for tokens, one in zip(TOKENS, step, strict=True)
     ]
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))
+    rng = tl.keys.generator(key)
     oracle = float(law.oracle_risk(ALPHA_BAR))
     asked = [law.tokens_required(float(value) - oracle, ALPHA_BAR) for value in best]
     steps, batch, seeds = {"small": (1500, 256, 3), "paper": (6000, 1024, 8), "large": (6000, 8192, 32)}[size]

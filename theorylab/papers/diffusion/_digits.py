@@ -43,7 +43,7 @@ def run_digits(size, key):
     steps, batch, width, depth, count, seeds, rate = {
         "small": (300, 24, 32, 1, 200, 1, 6e-3), "paper": (3000, 64, 64, 4, 400, 2, 2e-3),
         "large": (40_000, 256, 192, 6, 10_000, 8, 5e-4)}[size]  # fmt: skip
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))
+    rng = tl.keys.generator(key)
     x, y = pictures(size, rng)
     shape, schedule = x.shape[1:], diffusion.Schedule.linear_alpha(0.99, 0.85, 50)
     model = blank(rng, lambda key: diffusion.DiT(shape, patch=2, width=width, depth=depth, heads=4, key=key))

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 import theorylab.diffusion as diffusion
+import theorylab.engine as tl
 import theorylab.figures as figures
 from theorylab.papers import Verdict
 
@@ -20,12 +21,11 @@ def random_weights(setting, rng):
 
 
 def run_figure_2(size, key):
-    import jax
     import xarray
 
     setting = SETTINGS[size]
     T, cases = setting.schedule.steps, (len(setting.active), len(setting.rarest))
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))
+    rng = tl.keys.generator(key)
     patterns = runs.patterns_of(setting, rng)
     laws = runs.tables(setting, patterns, [runs.weights_of(setting, rarest) for rarest in setting.rarest])
     place = np.arange(T) / T

@@ -3,6 +3,7 @@
 import numpy as np
 
 import theorylab.diffusion as diffusion
+import theorylab.engine as tl
 import theorylab.figures as figures
 from theorylab.papers import Verdict
 
@@ -14,7 +15,6 @@ TARGET = 0.02  # an excess to ask tokens for
 
 
 def run_tokens(size, key):
-    import jax
     import xarray
 
     sizes, d, count = {
@@ -22,7 +22,7 @@ def run_tokens(size, key):
         "paper": ((8, 16, 32, 64, 128, 256, 512), (16, 64, 256), 200),
         "large": ((8, 32, 128, 512, 2048), (16, 64, 256, 1024), 400),
     }[size]
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))
+    rng = tl.keys.generator(key)
     excess, ideal, exact = [], [], []
     for dim in d:
         setting = SETTINGS["small"]._replace(d=dim)

@@ -54,7 +54,7 @@ def run_digits(size, key):
     from theorylab.engine.gradient import Objective
 
     seeds, steps = {"small": (8, 150), "paper": (30, 1000), "large": (30, 1000)}[size]
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))
+    rng = tl.keys.generator(key)
     x, y, x_test, y_test = pictures(size, rng)
     inside, (weight, bias) = pretrained(x, y, int(rng.integers(2**31)))
     # the last layer alone moves: its inputs are fixed

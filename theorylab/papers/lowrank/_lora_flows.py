@@ -17,12 +17,6 @@ def as_adapters(*parts) -> Any:
     return make(*parts)
 
 
-def rng_of(key) -> Any:
-    import jax
-
-    return np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))
-
-
 def layers(rng, hidden, ratio, differences) -> Any:
     """W1, W2 with W2 W1 standard normal, the target, and by direction u, g, v and the sizes of difference and layers.
 

@@ -9,7 +9,7 @@ import theorylab.figures as figures
 import theorylab.lowrank as lowrank
 from theorylab.papers import Verdict
 
-from ._lora_flows import FLOW, RANK, SIGMA, UNIT, as_adapters, flows, gaussian, grown, layers, rng_of, scaled, sizes
+from ._lora_flows import FLOW, RANK, SIGMA, UNIT, as_adapters, flows, gaussian, grown, layers, scaled, sizes
 
 SHARE = 1e-3  # of the difference, explained: the escape from the first plateau
 
@@ -29,7 +29,7 @@ def run_growth(size, key):
 
     hidden, seeds, scales = {"small": (20, 2, (1e-3, 1e-4, 1e-5)), "paper": (100, 10, (1e-3, 1e-4, 1e-5, 1e-6)),
                              "large": (1000, 30, (1e-3, 1e-4, 1e-5, 1e-6, 1e-7))}[size]  # fmt: skip
-    rng, differences, rows, step = rng_of(key), (SIGMA / 2, SIGMA), [], 1e-3
+    rng, differences, rows, step = tl.keys.generator(key), (SIGMA / 2, SIGMA), [], 1e-3
     for difference in differences:
         for _ in range(seeds):
             W1, W2, target, one = layers(rng, hidden, 0.4, {0: difference})
@@ -141,7 +141,7 @@ def run_directions(size, key):
 
     hidden, seeds, scales = {"small": (20, 3, (1e-2, 1e-3)), "paper": (100, 30, (1e-2, 1e-3, 1e-4)),
                              "large": (1000, 30, (1e-2, 1e-3, 1e-4, 1e-5))}[size]  # fmt: skip
-    rng, differences, lanes, on = rng_of(key), {0: 3.0, 2: 2.5, 5: 2.0}, [], []
+    rng, differences, lanes, on = tl.keys.generator(key), {0: 3.0, 2: 2.5, 5: 2.0}, [], []
     for _ in range(seeds):
         W1, W2, target, one = layers(rng, hidden, 0.5, differences)
         lengths = rng.uniform(0.5, 2, RANK)
@@ -266,8 +266,8 @@ def run_starts(size, key):
     import xarray
 
     # tiny: one program of its own
-    scales, rng = {"small": (1e-2,), "paper": (1e-2, 1e-3, 1e-4), "large": (1e-2, 1e-3, 1e-4, 1e-5)}[size], rng_of(key)
-    W, lanes = np.diag([10.0, 1.0]), []
+    scales = {"small": (1e-2,), "paper": (1e-2, 1e-3, 1e-4), "large": (1e-2, 1e-3, 1e-4, 1e-5)}[size]
+    rng, W, lanes = tl.keys.generator(key), np.diag([10.0, 1.0]), []
     changes = {"top": np.diag([5.0, 0.0]), "bottom": np.diag([0.0, 5.0])}
     draws = rng.standard_normal((2, 1, 2))
     for place, change in zip((0, 1), changes.values(), strict=True):

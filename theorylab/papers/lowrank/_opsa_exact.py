@@ -29,7 +29,7 @@ def run_exact(size, key):
         size
     ]
     of_problem, of_bases, of_step = jax.random.split(key, 3)
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(of_bases), np.uint32))
+    rng = tl.keys.generator(of_bases)
     keep = tl.Record(tl.every(1), X=lambda problem, state: state.x[0] @ state.x[1].T)
     watch = tl.Record(tl.every(10), error=lambda problem, state: problem.error(state.x))
     sizes = {"shape": (n, n), "true_rank": r, "measurements": m, "condition": 5.0, "outliers": 0.1}

@@ -71,7 +71,7 @@ def run_pictures(size, key):
     found, truncated, errors = map(np.asarray, each(columns, truth, BACKGROUND_RANK, steps))
 
     grey = photograph(shrink)
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))
+    rng = tl.keys.generator(key)
     hit, salt = rng.random(grey.shape) < HIT, rng.integers(0, 2, grey.shape)
     U, values, Vt = np.linalg.svd(grey, full_matrices=False)
     best = (U[:, :rank] * values[:rank]) @ Vt[:rank]

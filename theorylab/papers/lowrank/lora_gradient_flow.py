@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+import theorylab.engine as tl
 import theorylab.figures as figures
 import theorylab.lowrank as lowrank
 from theorylab.papers import Claim, Experiment, Paper, Verdict
@@ -25,7 +26,6 @@ from ._lora_flows import (
     mean_error,
     misalignments,
     powers,
-    rng_of,
     scaled,
     sizes,
 )
@@ -42,7 +42,7 @@ def run_factorisation(size, key):
     import xarray
 
     hidden, seeds = {"small": (20, 2), "paper": (100, 30), "large": (1000, 30)}[size]
-    rng, time = rng_of(key), 5 * UNIT  # 50,000 steps of 1e-4
+    rng, time = tl.keys.generator(key), 5 * UNIT  # 50,000 steps of 1e-4
     lanes, on, predicted = [], [], []
     for _ in range(seeds):
         W1, W2, target, one = layers(rng, hidden, RATIOS[0], {0: SIGMA})
@@ -140,7 +140,7 @@ def run_ratios(size, key):
     both = {"top": 0, "bottom": SIDE - 1}
     hidden, seeds, scales, pairs = {"small": (20, 2, SCALES[:2], ["top"]), "paper": (100, 10, SCALES, list(both)),
                                     "large": (1000, 30, SCALES, list(both))}[size]  # fmt: skip
-    rng, lanes, on, theory = rng_of(key), [], [], []
+    rng, lanes, on, theory = tl.keys.generator(key), [], [], []
     places = [both[pair] for pair in pairs]
     for place in places:
         for ratio in RATIOS:

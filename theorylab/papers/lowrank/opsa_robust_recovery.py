@@ -2,6 +2,7 @@
 
 import numpy as np
 
+import theorylab.engine as tl
 import theorylab.figures as figures
 import theorylab.lowrank as lowrank
 from theorylab.papers import Claim, Experiment, Paper, Verdict
@@ -60,7 +61,7 @@ def run_isometry(size, key):
     n, d, m, draws, many = {"small": (8, 2, 300, 400, 4), "paper": (500, 20, 5000, 500, 12),
                             "large": (500, 20, 20_000, 5000, 24)}[size]  # fmt: skip
     of_ratio, of_draws, of_operators = jax.random.split(key, 3)
-    rng, ratios = np.random.default_rng(np.asarray(jax.random.key_data(of_ratio), np.uint32)), []
+    rng, ratios = tl.keys.generator(of_ratio), []
     for _ in range(draws):
         # given X the <A_k, X> / |X| are independent standard normal numbers: large ones are drawn as such
         values = rng.standard_normal(m)

@@ -24,12 +24,6 @@ def orthogonal_regression(rng, width, noise, n=10) -> Any:
     return W1, W2, lowrank.squared_loss(X @ W1 @ W2.T + noise * rng.standard_normal((n, n)), X)
 
 
-def rng_of(key) -> Any:
-    import jax
-
-    return np.random.default_rng(np.asarray(jax.random.key_data(key), np.uint32))
-
-
 # constant, the paper's adaptive and the local steps, with the bounds on every step and on the whole run
 
 
@@ -80,7 +74,7 @@ def run_descent(size, key):
         "paper": ((500, 1000, 4000), (0.01, 0.1, 1.0), 30, 24),
         "large": ((500, 1000, 4000, 16_000), (0.01, 0.1, 1.0), 100, 24),
     }[size]
-    rng, rows = rng_of(key), []
+    rng, rows = tl.keys.generator(key), []
     for width in widths:
         drawn = [orthogonal_regression(rng, width, noise) for noise in noises for _ in range(seeds)]
         claims = [lowrank.claimed_descent(*one, exponents=EXPONENTS) for one in drawn]
@@ -180,7 +174,7 @@ def run_width(size, key):
 
     widths, seeds = {"small": ((200, 400, 800), 8), "paper": ((500, 1000, 1500, 2000), 30),
                      "large": ((500, 1000, 2000, 4000, 8000), 100)}[size]  # fmt: skip
-    powers, n, rng = (0.275, 0.375, 0.475), 10, rng_of(key)
+    powers, n, rng = (0.275, 0.375, 0.475), 10, tl.keys.generator(key)
     found = np.empty((2, len(powers), len(widths), seeds))
     for j, width in enumerate(widths):
         for seed in range(seeds):
@@ -241,7 +235,7 @@ def run_shapes(size, key):
     import xarray
 
     draws = {"small": 500, "paper": 4000, "large": 40_000}[size]
-    rng, found = rng_of(key), np.empty((4, 2, draws))
+    rng, found = tl.keys.generator(key), np.empty((4, 2, draws))
     for kind in (0, 1):
         for k in range(draws):
             n, m = rng.integers(1, 6, 2)
@@ -300,7 +294,7 @@ def run_plain(size, key):
 
     widths, seeds = {"small": ((50, 200, 800), 8), "paper": ((50, 200, 800, 3200), 30),
                      "large": ((50, 200, 800, 3200, 12_800), 100)}[size]  # fmt: skip
-    n, steps, rng = 5, 24, rng_of(key)
+    n, steps, rng = 5, 24, tl.keys.generator(key)
     lanes, plain = [[] for _ in widths], np.empty((len(widths), seeds, steps + 1))
     for seed in range(seeds):
         U, V = (np.linalg.qr(rng.standard_normal((n, n)))[0] for _ in range(2))
