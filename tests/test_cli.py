@@ -49,7 +49,7 @@ def theorylab_(tmp_path, monkeypatch, capsys):
     for slug, (slope, expected) in PAPERS.items():
         (room / f"{slug}.py").write_text(TOY.format(slug=slug, slope=slope, expected=expected))
     monkeypatch.setattr(theorylab.papers, "__path__", [*theorylab.papers.__path__, str(tmp_path / "papers")])
-    monkeypatch.setattr(cli, "start_jax", lambda size: None)
+    monkeypatch.setattr(cli, "start_jax", lambda size: 0)
     monkeypatch.chdir(tmp_path)
 
     def call(*words):

@@ -22,6 +22,7 @@ from .engine import below as below
 from .engine import every as every
 from .engine import geometric as geometric
 from .engine import keys as keys
+from .engine import launch as launch
 from .engine import load as load
 from .engine import minimise as minimise
 from .engine import satisfied as satisfied

@@ -1,10 +1,12 @@
 """The command line: `theorylab list | show | run | check | cite | doctor`."""
 
+import contextlib
 import json
 import os
+import signal
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -154,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     **Arguments**: `arguments`, the words after `theorylab`; None takes those of this process.
 
     **Returns** 0; 1 when a verdict is not the expected one, or something is wrong with the machine; 2 when a name is
-    unknown (as does the parser, by `SystemExit`).
+    unknown (as does the parser, by `SystemExit`); 130 after Ctrl-C and 143 after SIGTERM.
 
     **Source**: derived here.
 
@@ -170,10 +172,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
             choose("command", words[0], COMMANDS)
         parse = tyro.extras.subcommand_cli_from_dict
         command = parse(COMMANDS, prog="theorylab", args=words, config=(tyro.conf.FlagCreatePairsOff,))
-        return command()
+        with _terminable():
+            return command()
+    except Interrupted as error:
+        say = "interrupted: finished experiments are kept, and the same command goes on with the others"
+        print(f"\ntheorylab: {say}", file=sys.stderr)
+        return 128 + error.signal
     except (UnknownName, OSError) as error:
         print(f"theorylab: {error}", file=sys.stderr)
         return 2 if isinstance(error, UnknownName) else 1
+
+
+class Interrupted(BaseException):
+    """A signal that asks the command to end."""
+
+    def __init__(self, number: int):
+        super().__init__(signal.Signals(number).name)
+        self.signal = number
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGINT and SIGTERM as `Interrupted`, which unwinds the command and so leaves no half-written file."""
+
+    def end(number: int, frame: Any) -> None:
+        raise Interrupted(number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def cache_folder() -> Path:
@@ -182,28 +212,34 @@ def cache_folder() -> Path:
     return Path(os.environ.get("THEORYLAB_CACHE") or Path(base) / "theorylab") / "xla"
 
 
-def start_jax(size: Size) -> None:
-    """What must be set before JAX starts: a CPU device for each core, and a lasting cache of compiled programs.
+def start_jax(size: Size) -> int:
+    """What must be set before JAX starts: a CPU device for each core, and a lasting cache of compiled programs; then
+    the other processes are joined, where `srun` or `mpirun` started several. Which of them this is.
 
     A small run stays on one device: its programs take seconds to compile for several, and no time to run.
     """
     import jax
+
+    from theorylab.engine import launch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     jax.config.update("jax_num_cpu_devices", 1 if size == "small" else cores)
     jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    return launch()[0]
 
 
 def _run(papers: Iterable[Paper], size: str, out: Path, seed: int, as_json: bool, fresh: bool) -> int:
     size = cast(Size, choose("size", size, get_args(Size)))
-    start_jax(size)
+    first = start_jax(size) == 0
     from theorylab.report import run, table
 
-    say = partial(print, file=sys.stderr, flush=True)
+    say: Callable[[str], Any] = partial(print, file=sys.stderr, flush=True) if first else lambda line: None
     reports = [run(paper, size=size, seed=seed, out=out, fresh=fresh, say=say) for paper in papers]
     results = [result for report in reports for result in report.results]
+    if not first:
+        return 0  # the first process has said it all
     if as_json:
         _print_json([result.row() for result in results])
     else:

@@ -6,7 +6,9 @@ from ._solve import minimise as minimise
 from ._solve import solve as solve
 from ._sweep import sweep as sweep
 from .dataset import load as load
+from .files import StoreError as StoreError
 from .gradient import Gradient as Gradient
+from .launch import launch as launch
 from .method import Method as Method
 from .method import State as State
 from .method import as_structure as as_structure
@@ -22,7 +24,6 @@ from .record import at as at
 from .record import every as every
 from .record import geometric as geometric
 from .status import Status as Status
-from .store import StoreError as StoreError
 from .until import Stop as Stop
 from .until import below as below
 from .until import satisfied as satisfied

@@ -1,5 +1,6 @@
 """`solve` and `minimise`: one run of one method on one problem."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,7 @@ from .progress import Progress
 from .provenance import provenance
 from .record import Record, as_records
 from .status import Status, from_code
+from .store import SolveStore
 from .until import as_stops
 
 
@@ -194,25 +196,21 @@ def solve(
     block = Block.begin(task, system, key, stream(key, "step"), tables(times, t0 + steps), split, t0)
     origin = provenance(method, key, steps=steps)
     saved = None
-    if store is not None:
-        from .store import SolveStore
-
+    if store is not None and jax.process_index() == 0:  # launched processes all do the same, and one writes
         saved = SolveStore(store, task, system, key, records, times, (t0, steps), origin)
-    try:
+    with contextlib.ExitStack() as held:
+        hooks: list[Callable[[Block], None]] = []
         if saved is not None:
-            saved.resume(block)
-        with Progress(progress, type(method).__name__, t0 + steps) as bar:
-            hooks: list[Callable[[Block], None]] = [lambda b: bar.at(b.t)]
-            if log is not None:
-                hooks.append(_logger(log, records, times, block.t))
-            if saved is not None:
-                hooks.append(saved.checkpoint)
-            drive(block, t0 + steps, stats, chunk=chunk, after=hooks)
+            running = held.enter_context(saved)
+            running.resume(block)
+            hooks.append(running)
+        bar = held.enter_context(Progress(progress, type(method).__name__, t0 + steps))
+        hooks.insert(0, lambda b: bar.at(b.t))
+        if log is not None:
+            hooks.insert(1, _logger(log, records, times, block.t))
+        drive(block, t0 + steps, stats, chunk=chunk, after=hooks)
         if saved is not None and not saved.finished:
             saved.finish(block)
-    finally:
-        if saved is not None:
-            saved.close()
     solution = _solution(block.carry, records, times, stats.as_dict(), origin)
     if throw:
         _throw(solution)

@@ -1,10 +1,10 @@
 """`sweep`: one method at many settings and seeds, as few matrix products as the settings allow."""
 
+import contextlib
 import difflib
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,16 +12,18 @@ import jax
 import numpy as np
 
 from . import status as codes
-from .block import Block
-from .dataset import Grid, Part, assemble, columns
-from .drive import Compaction, Stats, drive
+from .dataset import Part, assemble
+from .drive import Compaction, Stats
+from .files import read_json
 from .keys import as_key
-from .plan import SEED, Draws, Plan
+from .launch import from_first, together
+from .plan import SEED, free_memory
 from .program import highest
-from .progress import Progress
 from .provenance import provenance
-from .record import Record, as_records
-from .until import as_stops
+from .record import Record
+from .share import run_all, usable, workers
+from .store import Store
+from .work import Asked, Work
 
 if TYPE_CHECKING:
     import xarray
@@ -42,7 +44,9 @@ def sweep(
     compact: Literal["auto", "steps", "never"] = "auto",
     coupling: Literal["seed", "all", "independent"] = "seed",
     memory_limit: int | None = None,
+    blocks: int | None = None,
     mesh: Any = None,
+    executor: Any = None,
     store: str | Path | None = None,
     progress: bool = False,
     throw: bool = False,
@@ -70,8 +74,14 @@ def sweep(
     - `coupling`: lanes of one seed share its draws (`"seed"`, common random numbers), all lanes share those of the
       first seed (`"all"`: seeds differ in what `build` draws alone, and join the inner level where no array of the
       problem depends on them), or lanes draw their own (`"independent"`).
-    - `memory_limit`: bytes on one device; lanes beyond it run block by block. The free memory when None.
-    - `mesh`: the devices to deal the lanes to; all local ones when None.
+    - `memory_limit`: bytes on one device; lanes beyond it run block by block. The free memory when None. A block
+      that runs out of memory nevertheless is halved, with a warning.
+    - `blocks`: how many blocks to cut the lanes into, at least; as many as there are workers or processes when None.
+    - `mesh`: the devices to deal the lanes of a block to; all local ones when None.
+    - `executor`: runs the blocks elsewhere: anything with `submit(fn, *args)` whose futures have `done()` and
+      `result()`, such as `concurrent.futures.ProcessPoolExecutor` (one that spawns) or a submitit executor. `build`
+      travels with cloudpickle (`theorylab[sweeps]`). After `tl.launch()` no executor is needed: each process runs its
+      share of the blocks, and all get the whole result.
     - `store`: a folder; the same call again resumes or reloads it, and `tl.load` reads it at any time.
     - `throw`: raise `RuntimeError` when a lane fails, instead of giving it its status.
 
@@ -98,6 +108,13 @@ def sweep(
     from ._solve import _check_steps
 
     _check_steps(steps)
+    if blocks is not None and blocks < 1:
+        raise ValueError(f"blocks must be at least 1, got {blocks}; None takes one for each worker or process")
+    index, processes = jax.process_index(), jax.process_count()
+    if executor is not None:
+        usable(executor)
+        if mesh is not None or processes > 1:
+            raise ValueError("executor: its workers use their own devices; drop mesh=, and do not launch() processes")
     for name, given, allowed in (
         ("lanes", lanes, ("auto", "vmap", "map")),
         ("compact", compact, ("auto", "steps", "never")),
@@ -105,95 +122,65 @@ def sweep(
     ):
         if given not in allowed:
             raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {given!r}")
-    key, records, stops = as_key(key), as_records(record), as_stops(until)
-    times = [one.when.times(steps) for one in records]
-    axes = _axes(build, over, seeds)
-    moving = {n: v for n, v in axes.items() if isinstance(v, np.ndarray)}
-    fixed = {n: v for n, v in axes.items() if n not in moving}
-    draws = Draws(key, moving.pop(SEED))
-
-    plans = []
-    for place in np.ndindex(*[len(v) for v in fixed.values()]):
-        static = {n: v[i] for (n, v), i in zip(fixed.items(), place, strict=True)}
-        plans.append(
-            Plan(
-                build,
-                static,
-                moving,
-                draws,
-                (records, stops),
-                lanes=lanes,
-                coupling=coupling,
-                mesh=mesh,
-                when=(times, steps),
-            )
-        )
-    labels = {n: [_label(x) for x in v] if n in fixed else v.tolist() for n, v in axes.items()}
-    stored = _stored_parts(store)
-    parts = [
-        Part({n: _label(v) for n, v in plan.static.items()}, plan.outer, plan.inner, blocks)
-        for plan, blocks in zip(plans, stored or [plan.blocks(memory_limit) for plan in plans], strict=True)
-    ]
-    grid = Grid(labels, parts)
-    layout = plans[0].layout(records)
-    for plan in plans[1:]:
-        if plan.layout(records) != layout:
-            raise ValueError(
-                f"over: {plan.static} gives results of other shapes than {plans[0].static}; sweep them apart"
-            )
-    origin = provenance(
-        plans[0].method, key, steps=steps, over={n: v for n, v in labels.items() if n != SEED}, seeds=labels[SEED]
+    key = as_key(key)
+    keep: Compaction = compact if compact != "auto" else "auto" if store is None else "steps"
+    asked = Asked(
+        build=build,
+        axes=_axes(build, over, seeds),
+        key=(str(jax.random.key_impl(key)), np.asarray(jax.random.key_data(key))),
+        steps=steps,
+        record=record,
+        until=until,
+        lanes=lanes,
+        chunk=chunk,
+        compact=keep,
+        coupling=coupling,
     )
-    keep: Compaction = compact if compact != "auto" or store is None else "steps"
+    work = Work(asked, mesh)
+    layout = work.layout()
+    axes = {n: v for n, v in work.labels.items() if n != SEED}
+    origin = provenance(work.plans[0].method, key, steps=steps, over=axes, seeds=work.labels[SEED])
 
-    folder = None
-    if store is not None:
-        from .store import Store
+    def widths() -> np.ndarray:
+        if (found := _stored_widths(store)) is not None:
+            return found
+        if executor is None:
+            return work.widths(memory_limit, blocks or processes)
+        many = workers(executor)
+        free = free_memory()
+        # a pool's workers share this machine
+        return work.widths(memory_limit or (free and free // many), blocks or many)
 
-        folder = Store(
-            store,
-            {
-                "kind": "sweep",
-                "grid": grid.as_json(),
-                "layout": layout,
-                "steps": steps,
-                "key": origin["key"],
-                "cites": origin["cites"],
-                "coupling": coupling,
-                "compact": keep,
-                "lanes": [plan.task.levels.outer + " " + plan.task.levels.inner for plan in plans],
-                "x64": origin["x64"],
-                "parts": [plan.fingerprint() for plan in plans],
-            },
-        )
-    stats, shards = Stats(), []
-    try:
-        with Progress(progress, "sweep", steps * len(grid.places())) as bar:
-            for n, (part, block, start, stop) in enumerate(grid.places()):
-                arrays = folder.shard(start, stop) if folder is not None else None
-                if arrays is None:
-                    plan = plans[parts.index(part)]
-                    hooks = [_shower(bar, n * steps)]
-                    if folder is not None:
-                        hooks.append(partial(folder.checkpoint, start=start))
-                    running = plan.begin(block, part.width)
-                    if folder is not None:
-                        folder.resume(running, start)
-                    drive(running, steps, stats, chunk=chunk, compact=keep, after=hooks)
-                    o0, o1, i0, i1 = block
-                    found = columns(running.harvest(), records, times)
-                    arrays = {name: x[: o1 - o0, : i1 - i0] for name, x in found.items()}
-                    if folder is not None:
-                        folder.add(start, stop, arrays)
-                shards.append((part, block, arrays))
-                bar.at((n + 1) * steps)
-        if folder is not None:
-            folder.done({"lanes": sum(stop - start for *_, start, stop in grid.places())})
-    finally:
-        if folder is not None:
-            folder.close()
+    none = np.zeros((len(work.plans), 2), np.int32)
+    grid = work.grid(from_first(together(lambda: widths() if index == 0 else none)))
+
+    def opened(path: str | Path) -> Store:
+        config = {
+            "kind": "sweep",
+            "grid": grid.as_json(),
+            "layout": layout,
+            "steps": steps,
+            "key": origin["key"],
+            "cites": origin["cites"],
+            "coupling": coupling,
+            "compact": keep,
+            "lanes": [plan.task.levels.outer + " " + plan.task.levels.inner for plan in work.plans],
+            "x64": origin["x64"],
+            "parts": [plan.fingerprint() for plan in work.plans],
+        }
+        return Store(path, config, index)
+
+    stats = Stats()
+    with contextlib.ExitStack() as held:
+        folder = None
+        if store is not None:
+            first = together(lambda: opened(store) if index == 0 else None)
+            folder = held.enter_context(together(lambda: first or opened(store)))
+        shards = run_all(work, grid, layout, stats, folder, executor, progress)
+        if folder is not None and index == 0:
+            folder.done({"lanes": grid.places()[-1][-1]})
     dataset = assemble(grid, layout, shards)
-    for name, values in moving.items():
+    for name, values in work.moving.items():
         if values.ndim == 1:
             dataset = dataset.assign_coords({name: values})
     dataset.attrs = {"provenance": json.dumps(origin), "stats": json.dumps(stats.as_dict())}
@@ -240,24 +227,14 @@ def _axes(build: Callable, over: Mapping[str, Any], seeds: int | Sequence[int]) 
     return axes
 
 
-def _label(value: Any) -> Any:
-    return value if isinstance(value, str | bool | int | float) else str(value)
-
-
-def _stored_parts(store: str | Path | None) -> list[list[list[int]]] | None:
+def _stored_widths(store: str | Path | None) -> np.ndarray | None:
     """The block plan of a store that exists: memory may be another today, the plan may not."""
     if store is None or not (Path(store) / "config.json").is_file():
         return None
-    from .store import read_json
-
     config = read_json(Path(store) / "config.json")
     if config.get("kind") != "sweep":
         return None
-    return [part["blocks"] for part in config["grid"]["parts"]]
-
-
-def _shower(bar: Progress, before: int) -> Callable[[Block], None]:
-    return lambda block: bar.at(before + block.t, f"{int((block.codes() == codes.RUNNING).sum())} lanes")
+    return np.asarray([Part(**part).width for part in config["grid"]["parts"]], np.int32)
 
 
 def _throw(dataset: "xarray.Dataset") -> None:

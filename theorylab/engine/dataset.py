@@ -10,12 +10,15 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from .files import StoreError, read_arrays, read_json
 from .loop import Lane
 from .record import Record
 from .status import NAMES
 
 if TYPE_CHECKING:
     import xarray
+
+SCHEMA = 1  # of the files of a store
 
 
 @dataclass(frozen=True)
@@ -186,22 +189,31 @@ def load(path: str | Path) -> "xarray.Dataset":
         ...     bool((tl.load(folder).value == ds.value).all())
         True
     """
-    from .store import StoreError, read_arrays, read_json
-
     path = Path(path)
     if not (path / "config.json").is_file():
         raise StoreError(
             f"load: {path} holds no config.json, so it is no theorylab store; give the folder named by store="
         )
     config = read_json(path / "config.json")
-    grid = Grid.from_json(config["grid"])
+    if not isinstance(config, dict) or config.get("schema") != SCHEMA:
+        found = config.get("schema") if isinstance(config, dict) else None
+        raise StoreError(
+            f"load: {path} has the layout {found!r}, and this theorylab reads {SCHEMA}; use the version that"
+            " env.json names"
+        )
 
-    def shards():
+    def shards(grid):
         for part, block, start, stop in grid.places():
             file = path / "shards" / f"{start:09d}-{stop:09d}.npz"
             yield part, block, read_arrays(file) if file.is_file() else None
 
-    dataset = assemble(grid, config["layout"], shards())
+    try:
+        grid = Grid.from_json(config["grid"])
+        dataset = assemble(grid, config["layout"], shards(grid))
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise StoreError(
+            f"load: {path / 'config.json'} is not as theorylab writes it ({type(error).__name__}: {error})"
+        ) from error
     dataset.attrs = {
         "config": json.dumps(config),
         "versions": json.dumps(read_json(path / "env.json")),

@@ -48,6 +48,11 @@ class Stats:
     def as_dict(self) -> dict:
         return dict(vars(self))
 
+    def add(self, cost: dict) -> None:
+        """What another process spent on the same run."""
+        for name, value in cost.items():
+            setattr(self, name, getattr(self, name) + value)
+
 
 def drive(
     block: Block,

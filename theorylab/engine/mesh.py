@@ -66,6 +66,8 @@ def as_mesh(mesh: Any) -> Mesh:
         devices = list(mesh)
     if not devices:
         raise ValueError("mesh: it has no device; pass None for all local devices, or a list of jax devices")
+    if any(device.process_index != jax.process_index() for device in devices):
+        raise ValueError("mesh: a device of it belongs to another process, which deals its own lanes; leave mesh=None")
     return Mesh(np.asarray(devices), (AXIS,))
 
 

@@ -1,7 +1,7 @@
 """What the engine runs: a method is a thin class over pure kernels, a problem is whatever its method needs."""
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
 import equinox as eqx
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
 
 
 class Method(eqx.Module):
@@ -84,7 +84,7 @@ class State(eqx.Module):
     x: PyTree[Array]
 
 
-def as_structure(function: Any) -> Any:
+def as_structure(function: Callable) -> Any:
     """A function as a pytree: a plain one is no array, and as a `Partial` it passes through jit with its owner.
 
     **Arguments**: `function`; an `eqx.Module` or a `Partial`, whose arrays are leaves already, stays as it is.
@@ -100,14 +100,14 @@ def as_structure(function: Any) -> Any:
     return function if isinstance(function, eqx.Module | jax.tree_util.Partial) else jax.tree_util.Partial(function)
 
 
-def hyperparameter(value: Any) -> Any:
+def hyperparameter(value: ArrayLike | Callable) -> Any:
     """A hyper-parameter as a leaf, to be swept or differentiated: a number as an array, a schedule as a pytree.
 
     A Python number stays weakly typed, so that it takes the dtype of what it meets.
 
-    **Arguments**: `value`, a number, an array, a schedule (any function), or None, which stays None.
+    **Arguments**: `value`, a number, an array, or a schedule (any function).
 
-    **Returns** an array, a callable pytree, or None.
+    **Returns** an array or a callable pytree.
 
     **Source**: derived here.
 
@@ -115,8 +115,6 @@ def hyperparameter(value: Any) -> Any:
         >>> (tl.engine.hyperparameter(2) * jnp.ones((), jnp.bfloat16)).dtype
         dtype(bfloat16)
     """
-    if value is None:
-        return None
     return as_structure(value) if callable(value) else jnp.asarray(float(value) if isinstance(value, int) else value)
 
 

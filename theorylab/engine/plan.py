@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from .block import Block, tables
+from .block import FEWEST, Block, tables
 from .dataset import columns, describe
 from .keys import build_key, seed_key, stream
 from .lanes import Levels, build_lanes, dependence, first_lane, lane_shapes, product
@@ -19,6 +19,7 @@ from .loop import Task, checked, inner_dependence
 from .mesh import split
 from .method import Method
 from .record import Record
+from .store import fingerprint
 
 SEED = "seed"
 PLENTY = 256  # times what a lane carries: below that, a look at the compiled program, whose scratch nobody guesses
@@ -145,12 +146,10 @@ class Plan:
         return describe(columns((lane, rows), records, times), records, times)
 
     def fingerprint(self) -> dict[str, str]:
-        from .store import fingerprint
-
         return fingerprint(replace(self.task, levels=Levels()), self.first(), self.key)
 
-    def blocks(self, memory_limit: int | None) -> list[list[int]]:
-        """The blocks that fit: outer ranges of equal width, inner ranges too where one outer lane is too much.
+    def width(self, memory_limit: int | None, fewest: int = 1) -> tuple[int, int]:
+        """How many outer and inner lanes a block has, so that it fits, and that there are `fewest` blocks if possible.
 
         The width is guessed from the size of what a lane carries, and then halved until the compiled program, with its
         scratch, fits; that look is spared where the guess leaves room in plenty.
@@ -158,20 +157,29 @@ class Plan:
         if memory_limit is not None and memory_limit <= 0:
             raise ValueError(f"memory_limit must be a positive number of bytes, got {memory_limit}")
         outer, inner = self.shape
-        limit = _free_memory() if memory_limit is None else memory_limit
+        most, deepest = -(-outer // fewest), inner
+        if outer < fewest:
+            # not below what a matrix product wants
+            deepest = max(min(FEWEST, inner), -(-inner // -(-fewest // outer)))
+        limit = free_memory() if memory_limit is None else memory_limit
         if limit is None:
-            return [[0, outer, 0, inner]]
+            return most, deepest
         width, depth, guess = self._guess(limit)
+        width, depth = min(width, most), min(depth, deepest)
         while True:
-            blocks = [
-                [o, min(o + width, outer), i, min(i + depth, inner)]
-                for o in range(0, outer, width)
-                for i in range(0, inner, depth)
-            ]
             small = PLENTY * guess < limit or (width, depth) == (1, 1)
-            if small or self.begin(blocks[0], (width, depth)).program()[1].bytes <= limit:
-                return blocks
+            if small or self.begin([0, width, 0, depth], (width, depth)).program()[1].bytes <= limit:
+                return width, depth
             width, depth = (width // 2, depth) if width > 1 else (1, depth // 2)
+
+    def blocks(self, width: int, depth: int) -> list[list[int]]:
+        """All lanes in blocks of `width` outer and `depth` inner ones."""
+        outer, inner = self.shape
+        return [
+            [o, min(o + width, outer), i, min(i + depth, inner)]
+            for o in range(0, outer, width)
+            for i in range(0, inner, depth)
+        ]
 
     def _guess(self, limit: int) -> tuple[int, int, int]:
         """How many outer and inner lanes fit into `limit` bytes, and what they take, from the sizes of arrays alone."""
@@ -246,7 +254,7 @@ def _bytes(x: Any) -> int:
     return int(np.prod(x.shape, dtype=int)) * x.dtype.itemsize
 
 
-def _free_memory() -> int | None:
+def free_memory() -> int | None:
     """Four fifths of what is free on one device, or of the machine's on CPU; None where nobody says."""
     device = jax.local_devices()[0]
     if device.platform != "cpu":

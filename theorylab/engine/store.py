@@ -2,7 +2,7 @@
 
 config.json  env.json          what was asked, with what
 shards/<range>.npz             finished blocks of lanes, each with a checksum
-state/<step>.npz               the running block at a chunk border; the last two are kept
+state/<first lane>-<step>.npz  a running block at a chunk border; its last two are kept
 done.json                      written last
 """
 
@@ -10,11 +10,9 @@ import difflib
 import fcntl
 import hashlib
 import json
-import os
 import time
 import warnings
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,78 +22,13 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .block import Block, tables
-from .dataset import Grid, Part, columns, describe
+from .dataset import SCHEMA, Grid, Part, columns, describe
+from .files import StoreError, read_arrays, read_json, write_arrays, write_json
+from .interrupt import Interruption
 from .loop import Task
 from .program import trace
 from .provenance import versions
 from .record import Record
-
-SCHEMA = 1
-
-
-class StoreError(ValueError):
-    """A store that does not fit what is asked of it, or is damaged."""
-
-
-def write(path: Path, save: Callable[[Any], None]) -> None:
-    """Write a file whole or not at all: temporary name, fsync, rename.
-
-    **Raises** `OSError` with the cure when the disk refuses; what stood before still stands.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            save(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(
-            error.errno,
-            f"store: {path} could not be written ({error.strerror}). What was written before is whole: make room and"
-            " run the same call again to go on.",
-        ) from error
-
-
-def write_json(path: Path, content: Any) -> None:
-    write(path, lambda file: file.write(json.dumps(content, indent=1, allow_nan=False).encode()))
-
-
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    content = {**arrays, "sha256": np.frombuffer(_digest(arrays), np.uint8)}
-    write(path, lambda file: np.savez(file, allow_pickle=False, **content))
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a file, after a look at its checksum.
-
-    **Raises** `StoreError` when it is truncated or altered.
-    """
-    try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        if arrays.pop("sha256").tobytes() == _digest(arrays):
-            return arrays
-        reason = "its checksum does not fit its content"
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        reason = str(error)
-    raise StoreError(
-        f"store: {path} is damaged ({reason}). Delete this file and run the same call again: only its lanes are"
-        " computed anew"
-    )
-
-
-def _digest(arrays: Mapping[str, np.ndarray]) -> bytes:
-    content = hashlib.sha256()
-    for name in sorted(arrays):
-        x = np.ascontiguousarray(arrays[name])
-        content.update(f"{name} {x.dtype.str} {x.shape} ".encode())
-        content.update(x.tobytes())
-    return content.digest()
 
 
 def named(tree: PyTree, prefix: str) -> dict[str, np.ndarray]:
@@ -126,7 +59,9 @@ def refill(tree: PyTree, prefix: str, arrays: Mapping[str, np.ndarray]) -> PyTre
 
 
 class Store:
-    """A folder that belongs to one configuration, and to one process at a time.
+    """A folder that belongs to one configuration, and to one run at a time, whose processes each write their blocks.
+
+    Process 0 opens it first, and writes the configuration.
 
     **Raises** `StoreError` when the folder holds another configuration (showing what differs) or is in use,
     `NotADirectoryError` when a file stands in its place.
@@ -134,25 +69,31 @@ class Store:
 
     seconds: float = 1.0  # between checkpoints
 
-    def __init__(self, path: str | Path, config: dict[str, Any]):
+    def __init__(self, path: str | Path, config: dict[str, Any], process: int = 0):
         self.path = Path(path)
         if self.path.exists() and not self.path.is_dir():
             raise NotADirectoryError(f"store: {self.path} is a file; name a folder")
         for folder in (self.path, self.path / "shards", self.path / "state"):
             folder.mkdir(parents=True, exist_ok=True)
-        self._lock = open(self.path / ".lock", "w")  # noqa: SIM115  open as long as the store, since closing it gives up the lock
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise StoreError(
-                f"store: {self.path} is in use by another process; wait for it, or name another folder"
-            ) from None
-        for left in self.path.rglob(".*.tmp"):
-            left.unlink(missing_ok=True)
+            if folder.is_symlink() and folder != self.path:
+                raise StoreError(f"store: {folder} is a link out of the store; delete it, or name another folder")
+        lock = _locked(self._lock_of(process))
+        if lock is None:
+            raise StoreError(f"store: {self.path} is in use by another process; wait for it, or name another folder")
+        self._lock = lock
         self.config = json.loads(json.dumps({"schema": SCHEMA, **config}))
-        self._saved = time.monotonic()
-        self._begin()
+        self.interruption, self._saved = Interruption(), time.monotonic()
+        try:
+            if process == 0:
+                for left in self.path.rglob(".*.tmp"):
+                    left.unlink(missing_ok=True)
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    def _lock_of(self, process: int) -> Path:
+        return self.path / (f".lock-{process}" if process else ".lock")
 
     def _begin(self) -> None:
         file = self.path / "config.json"
@@ -184,48 +125,90 @@ class Store:
                 stacklevel=4,
             )
 
+    def __enter__(self) -> "Store":
+        self.interruption.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.close()
+        self.interruption.__exit__(*error)
+
     def close(self) -> None:
         self._lock.close()
 
     # -- blocks --------------------------------------------------------------------------------------------------------
 
-    def shard(self, start: int, stop: int) -> dict[str, np.ndarray] | None:
-        """A finished block, or None."""
-        file = self.path / "shards" / f"{start:09d}-{stop:09d}.npz"
-        return read_arrays(file) if file.exists() else None
+    def _shard(self, start: int, stop: int) -> Path:
+        return self.path / "shards" / f"{start:09d}-{stop:09d}.npz"
+
+    def has(self, start: int, stop: int) -> bool:
+        """Whether a block is finished."""
+        return self._shard(start, stop).exists()
+
+    def shard(self, start: int, stop: int) -> dict[str, np.ndarray]:
+        """A finished block."""
+        return read_arrays(self._shard(start, stop))
 
     def add(self, start: int, stop: int, arrays: Mapping[str, np.ndarray]) -> None:
-        """Write a finished block; its running states are no longer needed."""
-        write_arrays(self.path / "shards" / f"{start:09d}-{stop:09d}.npz", arrays)
-        for file in self._states():
-            file.unlink()
+        """Write a finished block."""
+        write_arrays(self._shard(start, stop), arrays)
+
+    def wait(self, others: Mapping[int, Sequence[tuple[int, int]]]) -> None:
+        """Until the other processes' blocks are all finished.
+
+        **Raises** `RuntimeError` when one of them has ended before.
+        """
+        for process, blocks in others.items():
+            while not all(self.has(*block) for block in blocks):
+                lock = _locked(self._lock_of(process))
+                if lock is not None:
+                    lock.close()
+                    left = sum(not self.has(*block) for block in blocks)
+                    if not left:
+                        break
+                    raise RuntimeError(
+                        f"store: process {process} ended with {left} of its {len(blocks)} blocks missing in"
+                        f" {self.path}. What is finished is kept: start the same run again to go on."
+                    )
+                time.sleep(0.1)
 
     def done(self, content: dict[str, Any]) -> None:
         write_json(self.path / "done.json", content)
 
-    def _states(self) -> list[Path]:
-        return sorted((self.path / "state").glob("[0-9]*.npz"), key=lambda file: int(file.stem))
+    # -- running blocks ------------------------------------------------------------------------------------------------
 
-    def checkpoint(self, block: Block, start: int, *, now: bool = False) -> None:
-        """Save the running block, at most once a second unless `now`."""
+    def _states(self, start: int) -> list[Path]:
+        found = (self.path / "state").glob(f"{start:09d}-*.npz")
+        return sorted(found, key=lambda file: int(file.stem.split("-")[1]))
+
+    def forget(self, start: int) -> None:
+        """The states of a finished block are no longer needed."""
+        for file in self._states(start):
+            file.unlink()
+
+    def running(self, start: int) -> "Running":
+        """Where the block that begins at lane `start` is saved while it runs."""
+        return Running(self, start)
+
+    def save(self, block: Block, start: int, *, now: bool = False) -> None:
+        """Save a running block, at most once in `seconds` unless `now`."""
         if not now and time.monotonic() - self._saved < self.seconds:
             return
-        place = {"t": np.asarray(block.t), "start": np.asarray(start), "outer": block.outer, "inner": block.inner}
+        place = {"t": np.asarray(block.t), "outer": block.outer, "inner": block.inner}
         results = {} if block.results is None else named(block.results, "results.")
-        write_arrays(self.path / "state" / f"{block.t}.npz", {**place, **named(block.carry, "carry."), **results})
-        for file in self._states()[:-2]:
+        content = {**place, **named(block.carry, "carry."), **results}
+        write_arrays(self.path / "state" / f"{start:09d}-{block.t}.npz", content)
+        for file in self._states(start)[:-2]:
             file.unlink()
         self._saved = time.monotonic()
 
     def resume(self, block: Block, start: int) -> None:
         """Bring a block to the latest state that was saved of it, if there is one."""
-        for file in reversed(self._states()):
+        for file in reversed(self._states(start)):
             try:
                 arrays = read_arrays(file)
             except StoreError as error:
                 warnings.warn(f"{error}; going on from an earlier state", stacklevel=3)
-                continue
-            if int(arrays["start"]) != start:
                 continue
             if len(arrays["outer"]) < len(block.outer) or len(arrays["inner"]) < len(block.inner):
                 block.keep(arrays["outer"], arrays["inner"])
@@ -235,11 +218,34 @@ class Store:
             return
 
 
-def read_json(path: Path) -> Any:
+class Running:
+    """A running block's place in a store: called at the borders of chunks, it saves the block and heeds signals."""
+
+    def __init__(self, store: Store, start: int):
+        self._store, self._start = store, start
+
+    def resume(self, block: Block) -> None:
+        self._store.resume(block, self._start)
+
+    def __call__(self, block: Block) -> None:
+        self._store.save(block, self._start)
+        self._store.interruption.heed(lambda: self.now(block))
+
+    def now(self, block: Block) -> str:
+        """Save the block, and say so."""
+        self._store.save(block, self._start, now=True)
+        return f"stopped at step {block.t}, saved in {self._store.path}; the same call again goes on from there"
+
+
+def _locked(path: Path) -> Any:
+    """The file, locked for as long as it is open; None when another process has it."""
+    file = open(path, "w")  # noqa: SIM115  open as long as the store, since closing it gives up the lock
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise StoreError(f"store: {path} cannot be read ({error}); is {path.parent} a theorylab store?") from error
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    return file
 
 
 def fingerprint(task: Task, system: Sequence[Array], key: Array) -> dict[str, str]:
@@ -301,18 +307,16 @@ class SolveStore:
     def finished(self) -> bool:
         return (self._store.path / "done.json").exists()
 
-    def resume(self, block: Block) -> None:
-        self._store.resume(block, 0)
+    def __enter__(self) -> Running:
+        self._store.__enter__()
+        return self._store.running(0)
 
-    def checkpoint(self, block: Block) -> None:
-        self._store.checkpoint(block, 0)
+    def __exit__(self, *error: Any) -> None:
+        self._store.__exit__(*error)
 
     def finish(self, block: Block) -> None:
-        """Write the result, then the state at its end, which a reload gives back."""
-        self._store.checkpoint(block, 0, now=True)
+        """Write the state at its end, which a reload gives back, then the result."""
+        self._store.save(block, 0, now=True)
         found = columns(block.harvest(), self._records, self._times)
-        write_arrays(self._store.path / "shards" / "000000000-000000001.npz", found)
+        self._store.add(0, 1, found)
         self._store.done({"lanes": 1})
-
-    def close(self) -> None:
-        self._store.close()

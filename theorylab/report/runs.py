@@ -61,6 +61,9 @@ def run(
     **Arguments**: `paper`; `size`; `seed` of the key, from which each experiment has its own by its name; `out`, the
     folder above; `fresh=True` runs everything again; `say`, called with lines of progress.
 
+    Of several processes that were launched together each takes its share of the sweeps; the first alone reads, writes
+    and checks, and the others report nothing.
+
     **Returns** the `Report`.
 
     **Raises** what an experiment raises; `OSError` when the folder cannot be written.
@@ -83,11 +86,21 @@ def run(
         ...     tl.report.run(toy, out=out).results[0].verdict.verdict
         'holds'
     """
+    import jax
+
+    from theorylab.engine.launch import agreed
+
     asked = {"slug": paper.slug, "size": size, "seed": seed, "precision": paper.precision}
     code = _code()
     folder = Path(out) / paper.slug / size
+    if jax.process_index() > 0:
+        for experiment in () if agreed(False) else paper.experiments:
+            if not agreed(False):
+                _run(experiment, asked, code)
+        return Report(folder, ())
     folder.mkdir(parents=True, exist_ok=True)
-    if not fresh and (results := _finished(paper, size, folder, asked, code)) is not None:
+    results = None if fresh else _finished(paper, size, folder, asked, code)
+    if agreed(results is not None) and results is not None:
         say(f"{paper.slug}: finished before, read from {folder} (--fresh runs it again)")
         return Report(folder, results)
 
@@ -97,7 +110,7 @@ def run(
         say(f"{paper.slug} [{number}/{len(paper.experiments)}] {experiment.name}: {experiment.title}")
         path = folder / f"{experiment.name}.nc"
         dataset = None if fresh else _saved(path, asked, code, say)
-        if dataset is None:
+        if not agreed(dataset is not None):
             with _replacing(path) as temporary:
                 _run(experiment, asked, code).to_netcdf(temporary, engine="h5netcdf")
             dataset = _load(path)  # figures and claims read what a later run will read

@@ -16,6 +16,7 @@ STEPS = 30_000
 
 
 def main(kind: str, folder: str) -> None:
+    assert tl.launch() == (0, 1)  # nobody else was started
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[2] / ".jax_cache"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
