@@ -3,18 +3,21 @@
 import gc
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Entry:
     """One way to do a case's work; the first call may compile. `cost` maps a call's result to seconds where not all
-    of it counts."""
+    of it counts. An entry of a case that grows stands at `x` on the case's axis, and does `work` units of its own."""
 
     run: Callable[[], Any]
     cost: Callable[[Any], float] | None = None
+    x: float | None = None
+    work: float | None = None
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class Case:
 
     `make(quick)` builds the data and returns the entries. `work` counts units a call does (`unit`), `flops` and
     `bytes` what one unit needs at the least, for the floor. `target` maps a peer to the ratio (peer's time over ours)
-    that we promise.
+    that we promise; where entries do different work, it is that of their times for a unit. `axis` names what grows from
+    entry to entry, the greatest first.
     """
 
     name: str
@@ -37,6 +41,7 @@ class Case:
     target: dict[str, float] = field(default_factory=dict)
     rounds: int = 5
     note: str = ""
+    axis: str = ""
     accelerator: bool = False  # on a CPU only when it is asked for by name
 
 
@@ -52,10 +57,12 @@ def measure(case: Case, *, quick: bool, rounds: int | None, clock: Callable[[], 
         for name, entry in entries.items():
             times[name].append(_once(entry, clock))
     ours = next(iter(entries))
-    work, rows = case.work(quick), []
-    for name in entries:
-        steady = statistics.median(times[name])
-        ratios = sorted(other / own for other, own in zip(times[name], times[ours], strict=True))
+    whole, rows = case.work(quick), []
+    units = {name: whole if entry.work is None else entry.work for name, entry in entries.items()}
+    for name, entry in entries.items():
+        work, steady = units[name], statistics.median(times[name])
+        share = units[ours] / work
+        ratios = sorted(share * other / own for other, own in zip(times[name], times[ours], strict=True))
         row = {
             "case": case.name,
             "room": case.room,
@@ -74,6 +81,8 @@ def measure(case: Case, *, quick: bool, rounds: int | None, clock: Callable[[], 
             "target": case.target.get(name),
             "note": case.note,
         }
+        if entry.x is not None:
+            row |= {"x": entry.x, "x_unit": case.axis}
         if case.flops and ceilings.get(case.dtype):
             row["gflops"] = work * case.flops / steady / 1e9
             row["floor_share"] = row["gflops"] / ceilings[case.dtype]
@@ -106,6 +115,20 @@ def _once(entry: Entry, clock: Callable[[], float]) -> float:
     result = entry.run()
     seconds = clock() - start
     return seconds if entry.cost is None else entry.cost(result)
+
+
+def checked(
+    solvers: dict[str, Callable[[], float]], tolerance: float, own: Mapping[str, float] | None = None
+) -> dict[str, Entry]:
+    """The same work: each competitor's number agrees with the first's to a relative tolerance, some to their own."""
+    known: dict[str, float] = {}
+
+    def run(name: str) -> None:
+        known[name] = solvers[name]()
+        first = known.get(next(iter(solvers)), known[name])
+        assert abs(known[name] - first) < (own or {}).get(name, tolerance) * abs(first), known
+
+    return {name: Entry(partial(run, name)) for name in solvers}
 
 
 WALL, CPU = time.perf_counter, time.process_time

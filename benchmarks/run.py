@@ -140,7 +140,7 @@ def main() -> int:
             row["precision"] = "highest"
             row["device"] = about["device"]
             row["date"] = date
-            if asked.memory and case.unit != "processes":
+            if (asked.memory or case.axis in ("steps", "lanes")) and case.unit != "processes":
                 row["peak_mib"] = peak_mib(case.name, row["competitor"], asked.quick)
         rows += found
         show(case, found)

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from harness import Case, Entry
+from harness import Case, Entry, checked
 
 import theorylab as tl
 
@@ -92,26 +92,13 @@ def later(make: Callable, *args, **keywords) -> Callable[[], float]:
     return lambda: made()()
 
 
-def checked(solvers: dict[str, Callable[[], float]], tolerance: float) -> dict[str, Entry]:
-    """The same work: losses agree with ours."""
-    known: dict[str, float] = {}
-
-    def run(name):
-        known[name] = solvers[name]()
-        first = known.get(next(iter(solvers)), known[name])
-        allowed = 1e-2 if "bf16" in name else tolerance
-        assert abs(known[name] - first) < allowed * first, known
-
-    return {name: Entry(partial(run, name)) for name in solvers}
-
-
 def given(shape: tuple[int, int, int], quick: bool) -> dict[str, Entry]:
     problem = data(size(shape, quick))
     solvers = {"theorylab": ours(*problem)}
     if importlib.util.find_spec("torch"):
         kinds = (EAGER, SDPA, HALF) if quick else (EAGER, SDPA, COMPILE, HALF)
         solvers |= {kind: later(torch_step, *problem, kind) for kind in kinds}
-    return checked(solvers, 1e-4)
+    return checked(solvers, 1e-4, {HALF: 1e-2})
 
 
 def drawn(shape: tuple[int, int, int], quick: bool) -> dict[str, Entry]:

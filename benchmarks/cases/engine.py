@@ -1,4 +1,4 @@
-"""What the driver costs: chunks against one long program, early stopping against `vmap(while_loop)`, start-up."""
+"""What the driver costs: chunks against one long program, start-up."""
 
 import functools
 import resource
@@ -33,7 +33,7 @@ class Descent(tl.Method):
         return tl.engine.State(state.x - self.step_size * problem.gradient(state.x))
 
 
-DIM, LANES, SEEDS, TOLERANCE = 64, 128, 2, 1e-8
+DIM, LANES, SEEDS = 64, 128, 2
 CURVATURES = np.geomspace(1e-4, 1.0, DIM)
 RATES = np.geomspace(2e-3, 1.99, LANES)
 
@@ -68,33 +68,6 @@ def chunk_steps(quick: bool) -> int:
     return 20_000 if quick else 2_000_000
 
 
-def stopping(quick: bool) -> dict[str, Entry]:
-    jax.config.update("jax_enable_x64", True)
-    steps = stop_steps(quick)
-    curvatures, rates = jnp.asarray(CURVATURES), jnp.asarray(RATES)
-
-    def ours():
-        rule = tl.below(gradient_norm, TOLERANCE, every=16)
-        return tl.sweep(build, over={"step_size": RATES}, seeds=SEEDS, key=0, steps=steps, until=rule)
-
-    def lane(curvatures, rate, x):
-        def going(c):
-            return (c[0] < steps) & (jnp.linalg.norm(curvatures * c[1]) > TOLERANCE)
-
-        return jax.lax.while_loop(going, lambda c: (c[0] + 1, c[1] - rate * curvatures * c[1]), (0, x))
-
-    x0 = jax.random.normal(jax.random.key(0), (SEEDS, DIM))
-    peer = jax.jit(jax.vmap(jax.vmap(lane, (None, 0, None)), (None, None, 0)))
-    return {
-        "theorylab sweep": Entry(ours),
-        "vmap(while_loop)": Entry(lambda: jax.block_until_ready(peer(curvatures, rates, x0))),
-    }
-
-
-def stop_steps(quick: bool) -> int:
-    return 20_000 if quick else 400_000
-
-
 def startup(quick: bool) -> dict[str, Entry]:
     del quick
 
@@ -126,17 +99,6 @@ CASES = [
         size=f"gradient descent, d = {DIM}, {LANES} step sizes x {SEEDS} seeds",
         dtype="float64",
         target={"in one chunk": 0.95},
-    ),
-    Case(
-        name="early_stopping",
-        room="engine",
-        make=stopping,
-        work=lambda quick: float(LANES * SEEDS),
-        unit="lanes",
-        size=f"gradient descent, d = {DIM}, condition 1e4, {LANES} step sizes x {SEEDS} seeds, until |g| < 1e-8",
-        dtype="float64",
-        target={"vmap(while_loop)": 3.0},
-        rounds=3,
     ),
     Case(
         name="start_up",

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from harness import Case, Entry
+from harness import Case, Entry, checked
 
 import theorylab as tl
 
@@ -87,15 +87,7 @@ def one(n: int, noise: float, quick: bool) -> dict[str, Entry]:
         "diffrax, Tsit5, by the residual": diffrax_peer(D, A0, B0),
         "SciPy, DOP853": scipy_peer(D, A0, B0),
     }
-    checked: dict[str, float] = {}
-
-    def run(name):
-        checked[name] = solvers[name]()
-        # the same work: final losses agree to a tenth of a per mille, a hundred tolerances
-        first = checked.get("theorylab", checked[name])
-        assert abs(checked[name] - first) < 1e-4 * first, checked
-
-    return {name: Entry(partial(run, name)) for name in solvers}
+    return checked(solvers, 1e-4)  # a hundred tolerances of the solvers
 
 
 def sweep(noise: float, quick: bool) -> dict[str, Entry]:
