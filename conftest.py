@@ -1,12 +1,15 @@
 """House rules of every test: strict promotion, eight virtual CPU devices, both precisions, a warm compilation cache."""
 
 import contextlib
+import gc
 import io
 import pathlib
-import re
+import runpy
 
 import jax
 import pytest
+
+gc.set_threshold(20_000, 20, 20)  # tracing makes many small objects that stay: fewer looks at them
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_enable_x64", True)
@@ -53,14 +56,22 @@ def compilations():
 
 
 @pytest.fixture(scope="session")
-def guide_blocks():
-    """The Python blocks of a guide."""
+def page_blocks():
+    """`page_blocks("start/install")`: the Python blocks of a page of the documentation, each with what it prints."""
+    docs = pathlib.Path(__file__).parent / "docs"
+    part = runpy.run_path(str(docs / "fill.py"))["PART"]
 
     def blocks(name):
-        text = (pathlib.Path(__file__).parent / "docs" / "guides" / f"{name}.md").read_text(encoding="utf-8")
-        return re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+        text = (docs / f"{name}.md").read_text(encoding="utf-8")
+        return [(match["code"], match["text"] or "") for match in part.finditer(text)]
 
     return blocks
+
+
+@pytest.fixture(scope="session")
+def guide_blocks(page_blocks):
+    """The Python blocks of a guide."""
+    return lambda name: [code for code, _ in page_blocks(f"guides/{name}")]
 
 
 @pytest.fixture(scope="session")

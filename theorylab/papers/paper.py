@@ -78,7 +78,8 @@ class Paper:
     **Arguments**: `slug`, its name here and its BibTeX key; `title`, `authors`, `venue`, `year`, `arxiv` as printed;
     `room`, the package that holds its concepts; `setting`, the problem in a few sentences; `experiments`; `claims`;
     `precision`, the floating-point type that its numbers need; `source_quality`, what was read of the paper and its
-    code; `entry` and `bibtex`, the type and the further fields of its BibTeX entry.
+    code; `method`, what the algorithm does and what theory says of it, in Markdown with maths, for the paper's page;
+    `entry` and `bibtex`, the type and the further fields of its BibTeX entry.
 
     **Raises** `ValueError` for a slug that is not an identifier, no authors, experiments or claims, a name that is used
     twice, and a claim that reads an experiment which is not there.
@@ -103,6 +104,7 @@ class Paper:
     precision: Literal["float32", "float64"] = "float64"
     source_quality: str = ""
     entry: str = "inproceedings"
+    method: str = ""
     bibtex: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -174,6 +174,25 @@ class Verdict:
         return cls.compare(z.max(), "<=", -special.stdtrit(len(samples) - 1, 0.00135 / z.size))
 
 
+def mean_and_error(values: Any, dim: Any = "seed") -> tuple[Any, Any]:
+    r"""The mean of independent draws, and its standard error $s/\sqrt n$, with $s^2$ over $n - 1$.
+
+    **Arguments**: `values`, an `xarray.DataArray`; `dim`, the axis of the draws, by name, or `...` where
+    all of its entries are draws of one number.
+
+    **Returns** mean and standard error, both without that axis; a single draw has nan for its error.
+
+    **Source**: standard.
+
+        >>> import theorylab as tl, xarray
+        >>> mean, error = tl.papers.mean_and_error(xarray.DataArray([1.0, 2.0, 3.0], dims="seed"))
+        >>> print(float(mean), round(float(error), 3))
+        2.0 0.577
+    """
+    n = values.size if dim is ... else values.sizes[dim]
+    return values.mean(dim), values.std(dim, ddof=1) / np.sqrt(n)
+
+
 def one_of(name: str, value: str, words: Any) -> None:
     """Refuse a word that the `Literal` does not have."""
     if value not in get_args(words):

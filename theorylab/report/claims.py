@@ -1,6 +1,6 @@
 """Claims with their verdicts: as rows for machines, as a table for people."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -80,9 +80,14 @@ def table(results: Iterable[Result]) -> Any:
     return output
 
 
-def _numbers(verdict: Verdict) -> str:
+def numbers(verdict: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Measured, predicted and tolerance as words, from a row or a verdict as a dictionary."""
     measured, predicted, tolerance = (
-        "?" if number is None else f"{number:.4g}"
-        for number in (verdict.measured, verdict.predicted, verdict.tolerance)
+        "?" if verdict[name] is None else f"{verdict[name]:.4g}" for name in ("measured", "predicted", "tolerance")
     )
+    return measured, predicted, tolerance
+
+
+def _numbers(verdict: Verdict) -> str:
+    measured, predicted, tolerance = numbers(asdict(verdict))
     return f"{measured} {verdict.relation} {predicted}" + ("" if tolerance == "0" else f"\n± {tolerance}")

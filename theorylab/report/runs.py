@@ -100,16 +100,16 @@ def run(
         return Report(folder, ())
     folder.mkdir(parents=True, exist_ok=True)
     results = None if fresh else _finished(paper, size, folder, asked, code)
-    if agreed(results is not None) and results is not None:
+    if agreed(results is not None):
         say(f"{paper.slug}: finished before, read from {folder} (--fresh runs it again)")
-        return Report(folder, results)
+        return Report(folder, results or ())
 
     (folder / "run.json").unlink(missing_ok=True)
     verdicts, seconds = {}, {}
     for number, experiment in enumerate(paper.experiments, 1):
         say(f"{paper.slug} [{number}/{len(paper.experiments)}] {experiment.name}: {experiment.title}")
         path = folder / f"{experiment.name}.nc"
-        dataset = None if fresh else _saved(path, asked, code, say)
+        dataset: Any = None if fresh else _saved(path, asked, code, say)
         if not agreed(dataset is not None):
             with _replacing(path) as temporary:
                 _run(experiment, asked, code).to_netcdf(temporary, engine="h5netcdf")

@@ -32,7 +32,7 @@ def run_start(size, key):
     laws = [runs.law(patterns, weights, K) for K in setting.active]
     W, v = np.tile(still, (len(SCALES), 1, 1)), np.repeat(np.asarray(SCALES, np.float32)[:, None], T, 1)
 
-    @jax.jit  # with W = 0 as a constant XLA was seen to give a wrong gradient on CPU (jaxlib 0.10.2)
+    @jax.jit
     def slope(W, x0, noise):
         t = jnp.arange(len(x0)) % T
 
@@ -51,15 +51,18 @@ def run_start(size, key):
         slopes.append([slope(still, x0, noise) for x0, _, noise in drawn])
     risks = np.asarray(risks).reshape(len(laws), len(SCALES), -1, T).mean(-1)  # each draw has all levels
     exact, growth, frequency = zip(*[known(setting, patterns, weights, K) for K in setting.active], strict=True)
-    limit = diffusion.first_gradient(laws[0], schedule, diffusion.ideal_scales(laws[0], schedule))
-    unit = diffusion.first_gradient(laws[0], schedule, 1.0)
 
-    # with one pattern W = 0 is ideal: descent on the exact risk of its scales
-    own = jax.grad(lambda v: diffusion.initial_risk(laws[0], schedule, setting.tokens, v))
-    descend = jax.jit(lambda v: jax.lax.scan(lambda v, _: (v - STEP / 2 * own(v), v), v, length=ROUNDS)[1])
-    best = np.asarray(diffusion.ideal_scales(laws[0], schedule))
-    factor = np.asarray(diffusion.scale_contraction(laws[0], schedule, setting.tokens, STEP / 2))
-    distance = np.asarray(descend(jnp.ones(T))) - best
+    @jax.jit
+    def of_one_pattern(law):
+        best = diffusion.ideal_scales(law, schedule)
+        gradients = [diffusion.first_gradient(law, schedule, v) for v in (best, 1.0)]
+        # with one pattern W = 0 is ideal: descent on the exact risk of its scales
+        own = jax.grad(lambda v: diffusion.initial_risk(law, schedule, setting.tokens, v))
+        path = jax.lax.scan(lambda v, _: (v - STEP / 2 * own(v), v), jnp.ones(T), length=ROUNDS)[1]
+        return best, path, diffusion.scale_contraction(law, schedule, setting.tokens, STEP / 2), *gradients
+
+    best, path, factor, limit, unit = map(np.asarray, of_one_pattern(laws[0]))
+    distance = path - best
     decay = (1 - best) * factor ** np.arange(ROUNDS)[:, None]
     return xarray.Dataset(
         {
@@ -96,10 +99,18 @@ def known(setting, patterns, weights, active) -> Any:
 
 def own_setting() -> Any:
     """The paper's experiment: exact risks, and the theorem's conditions at the excess that it ends with."""
+    import jax
+
     setting = SETTINGS["paper"]
     patterns, schedule = np.sqrt(setting.d) * np.eye(setting.M, setting.d, dtype=np.float32), setting.schedule
     law = runs.law(patterns, np.full(setting.M, 1 / setting.M), 4)
-    drawn = float(diffusion.initial_risk(law, schedule, setting.tokens, setting.d**-0.5))
+
+    @jax.jit
+    def risks(law):
+        start = [diffusion.initial_risk(law, schedule, setting.tokens, v) for v in (setting.d**-0.5, 1.0)]
+        return *start, diffusion.oracle_risk(law, schedule)
+
+    drawn, at_one, oracle = map(float, risks(law))
     no_v = 2 * setting.d**-0.5 * (1 - 1 / setting.tokens) * float(schedule.noise_root.mean())
     epsilon = PRINTED["excess"] / 2
     asked = diffusion.claimed_conditions(law, epsilon)
@@ -107,8 +118,8 @@ def own_setting() -> Any:
              for K in OWN_ACTIVE]  # fmt: skip
     return {
         "own_start": drawn + no_v,  # the mean over the sign of v
-        "own_start_at_one": float(diffusion.initial_risk(law, schedule, setting.tokens, 1.0)),
-        "own_oracle": float(diffusion.oracle_risk(law, schedule)),
+        "own_start_at_one": at_one,
+        "own_oracle": oracle,
         "asked_tokens": asked.tokens / setting.tokens,
         "asked_dimension": asked.dimension / setting.d,
         "asked_levels": asked.levels / schedule.steps,

@@ -10,7 +10,7 @@ import numpy as np
 import theorylab.diffusion as diffusion
 import theorylab.engine as tl
 import theorylab.figures as figures
-from theorylab.papers import Verdict
+from theorylab.papers import Verdict, mean_and_error
 
 ALPHA_BAR, NOISE, NORM = 0.6, 0.5, 3.0
 TOKENS = (4, 8, 16, 32, 64, 128)
@@ -175,7 +175,7 @@ def check_asked(dataset):
 
 def final(dataset, start) -> Any:
     one = dataset.limit.sel(start=start).isel(row=-1)
-    return one.mean("seed"), one.std("seed", ddof=1) / np.sqrt(one.sizes["seed"])
+    return mean_and_error(one)
 
 
 def check_stuck(dataset):

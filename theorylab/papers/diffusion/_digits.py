@@ -7,7 +7,7 @@ import numpy as np
 import theorylab.diffusion as diffusion
 import theorylab.engine as tl
 import theorylab.figures as figures
-from theorylab.papers import Verdict
+from theorylab.papers import Verdict, mean_and_error
 
 CLASSES, RARE, KEPT = 4, 2, 0.3
 FEATURES = 8  # principal components, in which images are compared
@@ -162,11 +162,6 @@ def plot_digits(dataset):
     axes[2].set(title="generated", xticks=[], yticks=[])
     axes[2].grid(False)
     return figure
-
-
-def mean_and_error(values) -> Any:
-    """The mean over runs, and its standard error, which one run does not have."""
-    return values.mean("seed"), values.std("seed", ddof=1) / np.sqrt(values.sizes["seed"])
 
 
 def check_rare_slowest(dataset):

@@ -8,7 +8,7 @@ import numpy as np
 import theorylab.diffusion as diffusion
 import theorylab.engine as tl
 import theorylab.figures as figures
-from theorylab.papers import Verdict
+from theorylab.papers import Verdict, mean_and_error
 
 from . import _mean_denoising as runs
 from ._mean_denoising import RANGES, SETTINGS
@@ -161,11 +161,6 @@ def plot_figure_2(dataset):
     for panel in (active, rare, ranges):
         panel.set(yscale="log")
     return figure
-
-
-def mean_and_error(values) -> Any:
-    """The mean over seeds, and its standard error."""
-    return values.mean("seed"), values.std("seed", ddof=1) / np.sqrt(values.sizes["seed"])
 
 
 def at_end(dataset, **place):

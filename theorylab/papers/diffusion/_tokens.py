@@ -5,7 +5,7 @@ import numpy as np
 import theorylab.diffusion as diffusion
 import theorylab.engine as tl
 import theorylab.figures as figures
-from theorylab.papers import Verdict
+from theorylab.papers import Verdict, mean_and_error
 
 from . import _mean_denoising as runs
 from ._mean_denoising import SETTINGS
@@ -67,9 +67,8 @@ def by_classes(drawn, law, schedule):
 
 def best(dataset):
     """The mean excess of the sharpness that is best, and the standard error of that mean."""
-    mean = dataset.excess.mean("point")
+    mean, error = mean_and_error(dataset.excess, "point")
     at = mean.argmin("w")
-    error = dataset.excess.std("point", ddof=1) / np.sqrt(dataset.sizes["point"])
     return mean.isel(w=at), error.isel(w=at)
 
 
@@ -99,7 +98,7 @@ def check_exact(dataset):
 def check_slope(dataset):
     """The slope of the logarithm of the simulated ideal excess, over the two largest numbers of tokens."""
     one = dataset.ideal.isel(tokens=slice(-2, None))
-    mean, error = one.mean("point"), one.std("point", ddof=1) / np.sqrt(one.sizes["point"])
+    mean, error = mean_and_error(one, "point")
     ratio = np.log(float(one.tokens[1] / one.tokens[0]))
     slope = np.log(mean).diff("tokens").isel(tokens=0) / ratio
     doubt = np.sqrt(((error / mean) ** 2).sum("tokens")) / ratio
@@ -108,8 +107,8 @@ def check_slope(dataset):
 
 def check_above(dataset):
     """The excess of attention over that of the ideal mean denoiser, on the same points."""
-    gap = dataset.excess - dataset.ideal
-    return Verdict.worst(gap.mean("point"), ">=", 0.0, gap.std("point", ddof=1) / np.sqrt(gap.sizes["point"]))
+    mean, error = mean_and_error(dataset.excess - dataset.ideal, "point")
+    return Verdict.worst(mean, ">=", 0.0, error)
 
 
 def check_falls(dataset):

@@ -26,6 +26,11 @@ PAPER = Paper(
     " levels and one scale v for each learns to predict the noise. Trained, it takes the mean of the tokens of a"
     " token's own pattern. Every risk is a mean squared error per entry, without the paper's factor 1/2, averaged over"
     " the levels t = 1..T; an epsilon of the paper is half of ours, and orders have constant one.",
+    method=r"A token at level $t$ is $x_i = \sqrt{\bar\alpha_t}\,\mu_{u_i} + \sqrt{1 - \bar\alpha_t}\,\varepsilon_i$"
+    r" with $u_i$ its pattern. The model predicts $\hat\varepsilon_i = v_t\,\big(x_i - \sum_j A_{ij} x_j\big)$ with"
+    r" $A_{ij} = \mathrm{softmax}_j(x_j^T W x_i / d)$, from $W = 0$, and gradient steps lower the mean of"
+    r" $|\hat\varepsilon_i - \varepsilon_i|^2$ over levels. The benchmark is the posterior mean $E[\varepsilon_i"
+    r" \mid X]$, whose risk is exact for a known mixture.",
     experiments=(
         Experiment("figure_2", "training, by active patterns, rare ones and levels", figure_2.run_figure_2,
                    figure_2.plot_figure_2),

@@ -7,7 +7,7 @@ import numpy as np
 import theorylab.engine as tl
 import theorylab.figures as figures
 import theorylab.games as games
-from theorylab.papers import Verdict
+from theorylab.papers import Verdict, mean_and_error
 
 ORDERS = ("independent", "reshuffle", "once", "cyclic")
 BOTH = ORDERS[:2]
@@ -91,11 +91,6 @@ def theory(drawn, steps, orders=BOTH, method=extragradient) -> Any:
     exact, growth = np.moveaxis(np.asarray(rows), -1, 0)
     dims = ("order", "case", "choice")
     return xarray.Dataset({"exact": (dims, exact), "growth": (dims, growth)}, {"order": list(orders)})
-
-
-def mean_and_error(samples) -> Any:
-    """The mean over seeds, and its standard error."""
-    return samples.mean("seed"), samples.std("seed", ddof=1) / np.sqrt(samples.sizes["seed"])
 
 
 def ratios(dataset) -> Any:

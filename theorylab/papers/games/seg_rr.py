@@ -4,7 +4,7 @@ import numpy as np
 
 import theorylab.figures as figures
 import theorylab.games as games
-from theorylab.papers import Claim, Experiment, Paper, Verdict
+from theorylab.papers import Claim, Experiment, Paper, Verdict, mean_and_error
 
 from ._one_epoch import (
     check_certificate,
@@ -25,7 +25,6 @@ from ._races import (
     draw_levels,
     draw_traces,
     finish,
-    mean_and_error,
     race,
     ratios,
     theory,
@@ -262,6 +261,10 @@ PAPER = Paper(
     setting="Find x* with F(x*) = 0 for a finite sum F = (1/n) sum_i F_i: strongly monotone, affine (bilinear too) or"
     " monotone. Same-sample stochastic extragradient looks ahead by gamma2 F_i and steps by gamma1 F_i there, with i"
     " drawn independently, reshuffled each epoch, shuffled once, or in cyclic order.",
+    method=r"With one index for both calls, $\bar x = x - \gamma_2 F_i(x)$ and $x \leftarrow x - \gamma_1 F_i(\bar"
+    r" x)$. Reshuffled, an epoch lets $i$ run through a new permutation of $1, \dots, n$. On affine components an"
+    r" epoch is an affine random map, so that the stationary mean-square error, and whether there is one, follow"
+    r" exactly from the first two moments of that map; runs are laid over them.",
     experiments=(
         Experiment("orders", "the order of the stationary error in the step size", run_orders, plot_orders),
         Experiment("theory_steps", "strongly monotone games, the theorem's steps", run_theory_steps, plot_theory_steps),

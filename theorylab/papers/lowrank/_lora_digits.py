@@ -7,7 +7,7 @@ import numpy as np
 import theorylab.engine as tl
 import theorylab.figures as figures
 import theorylab.lowrank as lowrank
-from theorylab.papers import Verdict
+from theorylab.papers import Verdict, mean_and_error
 
 WIDTH, RANK = 32, 4
 SCALES = (1.0, 0.3, 0.1, 0.025)  # standard deviations of A
@@ -33,11 +33,12 @@ def pretrained(x, y, seed) -> Any:
     """The hidden layer and the head of a network trained on the classes below five; the head's other rows are zero."""
     import warnings
 
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier
 
     old = y < 5
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it says that it stops before it has converged
+        warnings.simplefilter("ignore", ConvergenceWarning)  # twenty passes are what is wanted
         network = MLPClassifier((WIDTH,), max_iter=20, random_state=seed).fit(x[old], y[old])
     (hidden, head), (shift, offset) = network.coefs_, network.intercepts_
     empty = np.zeros((5, WIDTH)), np.zeros(5)
@@ -116,17 +117,12 @@ def plot_digits(dataset):
     return figure
 
 
-def difference(values) -> Any:
-    """The mean over seeds, and its standard error."""
-    return values.mean("seed"), values.std("seed", ddof=1) / np.sqrt(values.sizes["seed"])
-
-
 def check_smaller(which):
     """The mean log of the loss after a hundred steps, from the smallest standard start less that from the largest."""
 
     def check(dataset):
         runs = np.log(dataset[which].sel(start="standard", step=100))
-        mean, error = difference(runs.isel(scale=-1) - runs.isel(scale=0))
+        mean, error = mean_and_error(runs.isel(scale=-1) - runs.isel(scale=0))
         return Verdict.estimate(mean, "<=", 0.0, error)
 
     return check
@@ -135,12 +131,12 @@ def check_smaller(which):
 def check_aligns(dataset):
     """The misalignment of the smallest standard start after a hundred steps, less that at the start."""
     one = dataset.misalignment.sel(start="standard").isel(scale=-1)
-    mean, error = difference(one.sel(step=100) - one.isel(step=0))
+    mean, error = mean_and_error(one.sel(step=100) - one.isel(step=0))
     return Verdict.estimate(mean, "<=", 0.0, error)
 
 
 def check_spectral(dataset):
     """Log of the training loss after a hundred steps, the mean over sizes: spectral starts less standard ones."""
     end = np.log(dataset.train.sel(step=100)).mean("scale")
-    mean, error = difference(end.sel(start="spectral") - end.sel(start="standard"))
+    mean, error = mean_and_error(end.sel(start="spectral") - end.sel(start="standard"))
     return Verdict.estimate(mean, "<=", 0.0, error)

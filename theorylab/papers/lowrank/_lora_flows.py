@@ -70,10 +70,6 @@ def each(adapters) -> Any:
     return [as_adapters(*lane) for lane in zip(*adapters, strict=True)]
 
 
-def mean_error(values, dim="seed") -> Any:
-    return values.mean(dim), values.std(dim, ddof=1) / np.sqrt(values.sizes[dim])
-
-
 def grown(adapters, on) -> Any:
     """What Z1 and Z2 have along their growing directions."""
     A1, B1, A2, B2 = adapters

@@ -7,7 +7,7 @@ import numpy as np
 import theorylab.engine as tl
 import theorylab.figures as figures
 import theorylab.lowrank as lowrank
-from theorylab.papers import Claim, Experiment, Paper, Verdict
+from theorylab.papers import Claim, Experiment, Paper, Verdict, mean_and_error
 
 from . import _lora_digits as digits
 from . import _lora_phases as phases
@@ -23,7 +23,6 @@ from ._lora_flows import (
     gaussian,
     grown,
     layers,
-    mean_error,
     misalignments,
     powers,
     scaled,
@@ -103,7 +102,7 @@ def check_printed(name, printed):
 
 def check_power_loss(dataset):
     """The power of the final loss in the scale."""
-    mean, error = mean_error(powers(last(dataset, "loss")))
+    mean, error = mean_and_error(powers(last(dataset, "loss")))
     return Verdict.worst(mean, ">=", 0.0, error)
 
 
@@ -211,7 +210,7 @@ def aligning_power(dataset) -> Any:
 
 def check_aligning_bound(dataset):
     """The power of 1 - cos less the claimed one, when alignment ends."""
-    mean, error = mean_error(aligning_power(dataset) - (3 + dataset.ratio) / (5 - dataset.ratio))
+    mean, error = mean_and_error(aligning_power(dataset) - (3 + dataset.ratio) / (5 - dataset.ratio))
     return Verdict.worst(mean, ">=", 0.0, error)
 
 
@@ -229,12 +228,12 @@ def claimed_power(dataset) -> Any:
 
 def check_end_bound(dataset):
     """The power of 1 - cos at the end, less the claimed one."""
-    mean, error = mean_error(powers(dataset.misalignment.sel(when="end")) - claimed_power(dataset))
+    mean, error = mean_and_error(powers(dataset.misalignment.sel(when="end")) - claimed_power(dataset))
     return Verdict.worst(mean, ">=", 0.0, error)
 
 
 def check_end_sharp(dataset):
-    mean, error = mean_error(powers(dataset.misalignment.sel(when="end")) - claimed_power(dataset))
+    mean, error = mean_and_error(powers(dataset.misalignment.sel(when="end")) - claimed_power(dataset))
     return Verdict.worst(mean, "<=", 0.0, error)
 
 
@@ -251,7 +250,7 @@ def check_end_theory(name):
 def check_end_power(dataset):
     """How far the power at the end is from 4 - 2 delta_w, where the second layer stays small: the least quotient."""
     one = dataset.sel(when="end").isel(ratio=-1, pair=0)
-    mean, error = mean_error(powers(one.misalignment))
+    mean, error = mean_and_error(powers(one.misalignment))
     # p2 / p1, and the quotient of the second layer's growth by its start
     slack = float((1 / one.imbalance).max() + abs(one.ratio * np.log(one.scale)).max())
     return Verdict.compare(np.abs(mean - 4 + 2 * one.ratio).max(), "<=", 0.0, 3 * error.max() + slack)
@@ -273,6 +272,11 @@ PAPER = Paper(
     setting="Two frozen layers W2 W1 get adapters, (W2 + B2 A2)(W1 + B1 A1), trained by gradient flow on the squared"
     " distance from a target that shares the singular vectors of W2 W1. Small starts first align with the singular"
     " directions of the change, and stop at a loss that their scale sets; starts along those directions do not stop.",
+    method=r"All four adapters follow $\dot\theta = -\nabla_\theta L$ with $L = \frac12\|Y - (W_2 + B_2A_2)(W_1 +"
+    r" B_1A_1)\|_F^2$. A small start has entries of size $\alpha$; a spectral one has $B_1 = B_2 = 0$ and the rows"
+    r" of $A_1$ and $A_2$ along the top right singular vectors of $W_2^T\Delta$ and $\Delta W_1^T$, the negative"
+    r" gradients, with $\Delta = Y - W_2W_1$. Small starts grow linearly first, at rates that $\Delta$ and the"
+    r" frozen layers set, and end at a loss that is a power of $\alpha$.",
     experiments=(
         Experiment("factorisation", "small and spectral starts at three scales", run_factorisation, plot_factorisation),
         Experiment("ratios", "alignment and imbalance of layers of other quotients", run_ratios, plot_ratios),

@@ -5,7 +5,7 @@ import numpy as np
 import theorylab.engine as tl
 import theorylab.figures as figures
 import theorylab.lowrank as lowrank
-from theorylab.papers import Claim, Experiment, Paper, Verdict
+from theorylab.papers import Claim, Experiment, Paper, Verdict, mean_and_error
 
 from ._opsa_exact import (
     check_diverges,
@@ -119,8 +119,8 @@ def plot_isometry(dataset):
 
 
 def check_mean(dataset):
-    ratio = dataset.ratio / dataset.measurements
-    return Verdict.estimate(ratio.mean(), "==", np.sqrt(2 / np.pi), ratio.std(ddof=1) / np.sqrt(ratio.size))
+    mean, error = mean_and_error(dataset.ratio / dataset.measurements, ...)
+    return Verdict.estimate(mean, "==", np.sqrt(2 / np.pi), error)
 
 
 def check_spread(dataset):
@@ -140,8 +140,8 @@ def check_chi(dataset):
 
 def check_worst(dataset):
     """The outlier bound of the worst support, positive below 0.239 and negative above."""
-    worst = dataset.sharpness.sel(support="worst") * np.sign(0.239 - dataset.outliers)
-    return Verdict.worst(worst.mean("seed"), ">=", 0.0, worst.std("seed", ddof=1) / np.sqrt(worst.sizes["seed"]))
+    mean, error = mean_and_error(dataset.sharpness.sel(support="worst") * np.sign(0.239 - dataset.outliers))
+    return Verdict.worst(mean, ">=", 0.0, error)
 
 
 RATE, WITHOUT, OUTLIER, TRIALS, FREE, LIMIT, HERE = (
@@ -168,6 +168,11 @@ PAPER = Paper(
     setting="Recover a low-rank matrix from linear measurements, a fraction of which is grossly wrong, as a product"
     " L R' of factors that are wider than its rank. Subgradient steps on the mean absolute residual are preconditioned"
     " by the damped inverse Gram matrix of the other factor, and sized after Polyak.",
+    method=r"For $f(L, R) = \frac1m\|\mathcal A(LR^T) - y\|_1$ with the subgradient $S = \frac1m\sum_k"
+    r" \mathrm{sign}(z_k)A_k$, $z = \mathcal A(LR^T) - y$, both factors move at once: $L \leftarrow L - \eta\, S"
+    r" R\,(R^TR + \lambda I)^{-1}$ and $R \leftarrow R - \eta\, S^T L\,(L^TL + \lambda I)^{-1}$. Polyak's step"
+    r" divides $f - f^*$ by the squared norm of the preconditioned subgradient; the start is the truncated spectral"
+    r" one.",
     experiments=(
         Experiment("condition", "three methods over condition numbers", run_condition, plot_condition),
         Experiment("isometry", "how measurements scale low-rank matrices", run_isometry, plot_isometry),

@@ -1,0 +1,60 @@
+"""Mathematics as MathML, made while pages are built: browsers show it as it is, and nothing is fetched."""
+
+import contextlib
+import re
+import unicodedata
+from typing import Any
+
+from docutils.nodes import SkipNode
+from latex2mathml.converter import convert
+from sphinx.application import Sphinx
+from sphinx.util import logging
+
+BAR = re.compile(r'<mo(?: fence="false")? stretchy="false">(&#x0007C;|&#x02016;)</mo>')
+STYLED = re.compile(r'<(m[in]) mathvariant="(script|bold|double-struck|bold-italic)">(\w+)</m[in]>')
+
+
+def visit_inline(writer: Any, node: Any) -> None:
+    _write(writer, node, "inline")
+
+
+def visit_block(writer: Any, node: Any) -> None:
+    _write(writer, node, "block")
+
+
+def _write(writer: Any, node: Any, display: str) -> None:
+    text = node.astext()
+    try:
+        found = convert(text, display=display)
+    except Exception as error:  # of any kind: they have no base of their own
+        found, wrong = "", repr(error)
+    else:
+        # after \big the converter leaves these as they are
+        found = found.replace(r">\|<", ">‖<").replace(r">\{<", ">{<").replace(r">\}<", ">}<")
+        # browsers have letters of these styles, not the attribute; and they set bars apart, as if between two things
+        found = STYLED.sub(lambda match: f"<{match[1]}>{_styled(match[2], match[3])}</{match[1]}>", found)
+        found = BAR.sub(r'<mo stretchy="false" lspace="0" rspace="0">\1</mo>', found)
+        wrong = "a command is unknown" if "\\" in found else ""
+    if wrong:
+        logging.getLogger(__name__).warning("this formula cannot be read (%s): %s", wrong, text, location=node)
+    writer.body.append(found)
+    raise SkipNode
+
+
+def _styled(style: str, text: str) -> str:
+    """Letters and digits of a style, which Unicode has one by one: a script A is 𝒜."""
+    names = [unicodedata.name(letter).replace("LATIN ", "").replace("LETTER ", "") for letter in text]
+    style = style.replace("-italic", " italic").upper()
+    return "".join(_lookup(f"MATHEMATICAL {style} {name}", f"{style} {name}") for name in names)
+
+
+def _lookup(*names: str) -> str:
+    for name in names:
+        with contextlib.suppress(KeyError):
+            return unicodedata.lookup(name)
+    raise KeyError(names[0])
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,34 @@
+"""The pages of the rooms: they print what they say, and their tables are whole and up to date."""
+
+import ast
+import runpy
+from pathlib import Path
+
+import pytest
+
+import theorylab as tl
+
+ROOT = Path(__file__).parents[2]
+ROOMS = sorted(page.stem for page in (ROOT / "docs" / "rooms").glob("*.md"))
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room(room, check_page):
+    check_page(f"rooms/{room}")
+
+
+def test_every_room_has_a_page():
+    assert set(ROOMS) == set(tl.papers.slugs().values())
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_public_name_stands_in_a_table_once_and_every_paper_is_linked(room):
+    tables = runpy.run_path(str(ROOT / "docs" / "rooms" / "tables.py"))
+    page = (ROOT / "docs" / "rooms" / f"{room}.md").read_text(encoding="utf-8")
+    assert tables["updated"](page, room) == page, "run python docs/rooms/tables.py"
+    shown = [name for match in tables["TABLE"].finditer(page) for name in match["names"].split()]
+    stub = ast.parse((ROOT / "theorylab" / room / "__init__.pyi").read_text())
+    public = [alias.name for node in ast.walk(stub) if isinstance(node, ast.ImportFrom) for alias in node.names]
+    assert sorted(shown) == sorted(public)
+    for slug, home in tl.papers.slugs().items():
+        assert home != room or f"papers/{slug}.md" in page, f"docs/rooms/{room}.md does not link to the paper {slug}"
