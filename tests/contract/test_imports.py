@@ -28,7 +28,7 @@ def test_floors_hold():
 
 
 def test_list_takes_a_cpu_second():
-    """The least of three, since the machine may be busy."""
+    """One of three, since the machine may be busy."""
 
     def seconds():
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -36,4 +36,4 @@ def test_list_takes_a_cpu_second():
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    assert min(seconds() for _ in range(3)) <= 1
+    assert any(seconds() <= 1 for _ in range(3))

@@ -188,14 +188,20 @@ def test_the_fused_run_is_the_chunked_one(example, fused, whole):
 
 def test_both_derivatives_are_the_difference_quotient(example, fused):
     value = jnp.asarray(example.values[1])
-    run, forward = jax.jvp(fused, (value,), (jnp.ones_like(value),))
-    _, pull = jax.vjp(fused, value)
-    weights = jnp.cos(jnp.arange(run.size, dtype=run.dtype))
-    (reverse,) = pull(weights)
-    assert_rounding(reverse, np.asarray(weights @ forward))
+    shape = jax.eval_shape(fused, value)
+    weights = np.cos(np.arange(shape.size, dtype=shape.dtype))
+
+    @jax.jit
+    def derivatives(value):
+        run, forward = jax.jvp(fused, (value,), (jnp.ones_like(value),))
+        return run, forward, jax.vjp(fused, value)[1](weights)[0]
+
+    run, forward, reverse = map(np.asarray, derivatives(value))
+    assert_rounding(reverse, weights @ forward)
     relative = np.cbrt(np.finfo(run.dtype).eps)
-    step = relative * value
-    quotient = (fused(value + step) - fused(value - step)) / (2 * step)
+    value = np.asarray(value)
+    step = relative.astype(value.dtype) * value
+    quotient = (np.asarray(fused(value + step)) - np.asarray(fused(value - step))) / (2 * step)
     # truncation and rounding are both about eps^(2/3), of the third derivative and of the run itself
     tolerance = 100 * relative**2 * np.abs(run).max() / value
     np.testing.assert_allclose(forward, quotient, rtol=0, atol=tolerance)

@@ -14,6 +14,7 @@ from theorylab.diffusion import (
     denoising_loss,
     oracle_start,
 )
+from theorylab.numerics import normal
 
 TOKENS, D, T = 6, 4, 5
 RNG = np.random.default_rng(0)
@@ -108,8 +109,8 @@ def test_the_excess_of_subtracting_the_mean_is_exact():
     """
     schedule, rho, n, tokens = Schedule.from_alphas([0.6]), 0.5, 4000, 8
     key_mean, key_point, key = jax.random.split(jax.random.key(0), 3)
-    means = 3 * jax.random.normal(key_mean, (n, 1, D))
-    x0 = means + rho * jax.random.normal(key_point, (n, tokens, D))
+    means = 3 * normal(key_mean, (n, 1, D))
+    x0 = means + rho * normal(key_point, (n, tokens, D))
     s2 = 1 - 0.6 + rho**2 * 0.6
     a = np.sqrt(0.4) / s2
     model = SoftmaxAttention(*oracle_start(D, a))

@@ -27,7 +27,7 @@ LAWS = [law(3, 2), law(2, 3), diffusion.RandomMeanMixture(MOMENT, NOISE)]
 
 def noised(mixture, batch):
     x0, _ = mixture.sample(jax.random.key(0), tokens=TOKENS, batch=batch)
-    noise = jax.random.normal(jax.random.key(1), x0.shape)
+    noise = jnp.asarray(np.random.default_rng(1).normal(size=x0.shape))
     return jnp.sqrt(LEVEL) * x0 + jnp.sqrt(1 - LEVEL) * noise, noise
 
 

@@ -21,6 +21,7 @@ from theorylab.diffusion import (
     level_risks,
 )
 from theorylab.engine.keys import stream
+from theorylab.numerics import normal
 
 BATCH, TOKENS, D, T = 13, 3, 4, 5
 SCHEDULE = Schedule.linear_alpha(0.9, 0.6, T)
@@ -157,7 +158,7 @@ def linear_risks(a, rho):
 def test_the_gradient_at_a_matrix_known_to_be_zero():
     """XLA on CPUs takes it for zero, at such sizes, when the matrix is a constant of the program."""
     shape = (2, 64, 64)
-    x0, noise = (jax.random.normal(key, shape, jnp.float32) for key in jax.random.split(KEY))
+    x0, noise = (normal(key, shape, jnp.float32) for key in jax.random.split(KEY))
     schedule = Schedule.from_alphas(SCHEDULE.alphas.astype(jnp.float32))
 
     def slope(W):
@@ -176,7 +177,7 @@ def test_the_gradient_at_a_matrix_known_to_be_zero():
 def test_risks_of_a_linear_model_are_the_exact_ones():
     """Squares of Gaussians of variance s: a mean of n has standard error s sqrt(2 / n)."""
     n, a, rho = 20000, 0.8, 1.5
-    x0 = rho * jax.random.normal(jax.random.key(5), (n, 4))
+    x0 = rho * normal(jax.random.key(5), (n, 4))
     exact = linear_risks(a, rho)
 
     def model(x, t):

@@ -8,6 +8,7 @@ from scipy.linalg import sqrtm
 
 from theorylab import diffusion
 from theorylab.diffusion import frechet_distance, gaussian_wasserstein, mmd, sliced_wasserstein
+from theorylab.numerics import normal
 
 KEY = jax.random.key(0)
 RUNS = 400
@@ -42,12 +43,12 @@ def test_distance_of_normal_laws_in_closed_form(dtype):
 
 
 def test_frechet_distance_of_samples_and_features():
-    x, y = jax.random.normal(KEY, (2, 40, 3))
+    x, y = normal(KEY, (2, 40, 3))
     y = 2 * y + 1
     moments = [(np.mean(one, 0), np.cov(np.asarray(one).T)) for one in (x, y)]
     expected = float(gaussian_wasserstein(*moments[0], *moments[1]))
     assert float(frechet_distance(x, y)) == pytest.approx(expected, rel=1e-12)
-    turn = jnp.linalg.qr(jax.random.normal(KEY, (3, 3)))[0]
+    turn = jnp.linalg.qr(normal(KEY, (3, 3)))[0]
     features = jax.tree_util.Partial(lambda turn, point: turn @ point + 5, turn)
     assert float(frechet_distance(x, y, features=features)) == pytest.approx(expected, rel=1e-10)
     assert float(frechet_distance(x, x + jnp.asarray([[3.0, 4.0, 0.0]]))) == pytest.approx(25, rel=1e-10)
@@ -55,13 +56,13 @@ def test_frechet_distance_of_samples_and_features():
 
 def test_fewer_samples_than_entries(dtype):
     """A null space: the translation alone is seen, up to the rounding of a trace of 30 entries near one."""
-    x = jax.random.normal(KEY, (10, 30), dtype)
+    x = normal(KEY, (10, 30), dtype)
     error = abs(float(frechet_distance(x, x + 1)) - 30)
     assert error < 30 * 30 * float(jnp.finfo(dtype).eps)
 
 
 def test_transport_on_a_line_of_unequal_samples_is_that_of_their_copies():
-    x, y = (jax.random.normal(jax.random.key(seed), (n, 1)) for seed, n in ((1, 4), (2, 6)))
+    x, y = (normal(jax.random.key(seed), (n, 1)) for seed, n in ((1, 4), (2, 6)))
     copies = np.sort(np.repeat(x[:, 0], 3)), np.sort(np.repeat(y[:, 0], 2))
     expected = np.sqrt(np.mean((copies[0] - copies[1]) ** 2))
     assert float(sliced_wasserstein(x, y, KEY, projections=3)) == pytest.approx(expected, rel=1e-12)
@@ -78,8 +79,8 @@ def test_transport_of_one_sample_against_optimal_assignment():
 
 
 def test_sliced_distance_under_translation_scaling_and_turns():
-    x = jax.random.normal(KEY, (50, 3))
-    y = jax.random.normal(jax.random.key(1), (30, 3)) * 2
+    x = normal(KEY, (50, 3))
+    y = normal(jax.random.key(1), (30, 3)) * 2
     v = jnp.asarray([[1.0, -2.0, 2.0]])
     # (theta . v)^2 is |v|^2 times a Beta(1/2, 1) variable, of mean 1/3 and variance 4/45
     squares = float(sliced_wasserstein(x, x + v, KEY, projections=2000)) ** 2
@@ -100,7 +101,7 @@ def plain_mmd(x, y, h):
 
 
 def test_mmd_is_its_double_sum_and_takes_the_median_distance():
-    x, y = np.asarray(jax.random.normal(KEY, (7, 2))), np.asarray(jax.random.normal(jax.random.key(1), (5, 2)))
+    x, y = np.asarray(normal(KEY, (7, 2))), np.asarray(normal(jax.random.key(1), (5, 2)))
     given = jnp.asarray(x), jnp.asarray(y)
     assert float(mmd(*given, bandwidth=0.7)[0]) == pytest.approx(plain_mmd(x, y, 0.7), abs=1e-14)
     z = np.concatenate([x, y])
@@ -119,7 +120,7 @@ def discrepancies():
     @jax.jit
     def run(v):
         def one(key):
-            x, y = (jax.random.normal(k, (n, 2)) for k, n in zip(jax.random.split(key), (20, 30), strict=True))
+            x, y = (normal(k, (n, 2)) for k, n in zip(jax.random.split(key), (20, 30), strict=True))
             return mmd(x, y + v[None], bandwidth=1.0)
 
         return jax.vmap(one)(jax.random.split(KEY, RUNS))
@@ -167,7 +168,7 @@ def test_proportions_of_tokens_and_of_classes():
 def test_chance_is_what_a_perfect_sample_shows():
     """Over many samples, the mean square of an error is that of its chance, within the errors of both."""
     law = jnp.asarray([[2.0, 0.5], [0.5, 1.0]])
-    x = jax.random.normal(KEY, (RUNS, 25, 2)) @ jnp.linalg.cholesky(law).T + 3
+    x = normal(KEY, (RUNS, 25, 2)) @ jnp.linalg.cholesky(law).T + 3
     found = jax.jit(jax.vmap(lambda x: diffusion.moment_errors(x, 3 * jnp.ones(2), law)))(x)
     for seen, chance in ((found.mean, found.mean_chance), (found.covariance, found.covariance_chance)):
         gaps = np.asarray(seen) ** 2 - np.asarray(chance) ** 2

@@ -73,12 +73,13 @@ def ddim(levels, eta):
 
 def affine(samples):
     """The map that takes the basis to these samples."""
-    return np.asarray(samples[1:] - samples[:1]).T, np.asarray(samples[0])
+    samples = np.asarray(samples)
+    return (samples[1:] - samples[:1]).T, samples[0]
 
 
 @pytest.mark.parametrize(("steps", "levels"), [(None, range(7, -1, -1)), (3, [7, 5, 2]), (1, [7])])
 def test_ddim_is_its_recursion_to_rounding(steps, levels):
-    A, b = affine(sample_ddim(EXACT, SCHEDULE, BASIS, steps=steps))
+    A, b = affine(jax.jit(lambda model, start: sample_ddim(model, SCHEDULE, start, steps=steps))(EXACT, BASIS))
     expected = chain(ddim(list(levels), 0.0))
     assert np.allclose(A, expected[0], rtol=0, atol=1e-13) and np.allclose(b, expected[1], rtol=0, atol=1e-13)
 
@@ -98,9 +99,9 @@ def test_chains_with_noise_have_the_moments_of_their_recursion(name):
     sample, steps = CHAINS[name]
     A, b, covariance = chain(steps())
     # one key for all three: each point draws by its place, so that points go one at a time
-    same = jax.vmap(lambda x: sample(x[None], KEY)[0])(BASIS)
+    same = jax.jit(jax.vmap(lambda x: sample(x[None], KEY)[0]))(BASIS)
     assert np.allclose(affine(same)[0], A, rtol=0, atol=1e-13)
-    noise = sample(jnp.zeros((10_000, 2)), KEY)
+    noise = jax.jit(sample)(np.zeros((10_000, 2)), KEY)
     errors = diffusion.moment_errors(noise, b, covariance)
     assert errors.mean < 4 * errors.mean_chance and errors.covariance < 4 * errors.covariance_chance
 
@@ -109,7 +110,8 @@ def test_the_chain_makes_the_law_of_its_recursion_and_that_law_is_nearly_the_dat
     """From a normal start; the distance that remains is that of the schedule, not of the samples."""
     A, b, covariance = chain(ancestral())
     law = np.asarray(b), A @ A.T + covariance
-    x0 = sample_ancestral(EXACT, SCHEDULE, jax.random.normal(KEY, (10_000, 2)), jax.random.key(1))
+    start = jnp.asarray(np.random.default_rng(0).normal(size=(10_000, 2)))
+    x0 = jax.jit(lambda start, key: sample_ancestral(EXACT, SCHEDULE, start, key))(start, jax.random.key(1))
     errors = diffusion.moment_errors(x0, *law)
     assert errors.mean < 4 * errors.mean_chance and errors.covariance < 4 * errors.covariance_chance
 
@@ -143,7 +145,8 @@ def test_the_flow_takes_heuns_steps_to_rounding():
     for first, second in pairwise(slopes):
         factor = factor * (1 + (first + second * (1 + first)) / 2)
     factor *= 1 - ratios[0] * 0.7 / np.sqrt(1 + ratios[0] ** 2)
-    assert float(sample_flow(constant, SCHEDULE, jnp.ones((1, 1)), steps=3)[0, 0]) == pytest.approx(factor, rel=1e-12)
+    found = jax.jit(lambda start: sample_flow(constant, SCHEDULE, start, steps=3))(np.ones((1, 1)))
+    assert found.item() == pytest.approx(factor, rel=1e-12)
 
 
 def fine(T):
@@ -162,12 +165,17 @@ def flow_factor(schedule):
 
 def test_ddim_becomes_the_flow_as_levels_grow_dense_and_the_flow_is_exact():
     """Errors fall as 1/T for DDIM and as 1/T^2 for the flow, rates of which the next orders leave a third in doubt."""
-    start, gaps = jnp.ones((1, 1)), []
+
+    @jax.jit
+    def both(model, schedule):
+        start = jnp.ones((1, 1))
+        return sample_ddim(model, schedule, start), sample_flow(model, schedule, start, steps=1000)
+
+    gaps = []
     for T in (64, 128):
         model, schedule = fine(T)
         exact = flow_factor(schedule)
-        chain = float(sample_ddim(model, schedule, start)[0, 0])
-        along = float(sample_flow(model, schedule, start, steps=1000)[0, 0])
+        chain, along = (one.item() for one in both(model, schedule))
         gaps.append((abs(chain - exact), abs(along - exact), abs(chain - along)))
     rates = np.log2(np.asarray(gaps[0]) / np.asarray(gaps[1]))
     assert np.allclose(rates, [1, 2, 1], rtol=0, atol=1 / 3), (gaps, rates)
@@ -178,7 +186,8 @@ def test_the_sde_leads_to_the_data():
     model, schedule = fine(100)
     ab = float(schedule.alpha_bar[0])
     variance = ab * 0.25**2 / (0.25 * ab + 1 - ab)
-    x0 = sample_sde(model, schedule, jax.random.normal(KEY, (10_000, 1)), jax.random.key(1), steps=60)
+    start = jnp.asarray(np.random.default_rng(0).normal(size=(10_000, 1)))
+    x0 = jax.jit(lambda start, key: sample_sde(model, schedule, start, key, steps=60))(start, jax.random.key(1))
     errors = diffusion.moment_errors(x0, jnp.zeros(1), [[variance]])
     assert errors.mean < 4 * errors.mean_chance
     assert errors.covariance < 4 * errors.covariance_chance + 0.25 * 10 / 60**2
@@ -190,7 +199,10 @@ MODES = diffusion.GaussianMixture([[-2.0, 0.0], [2.0, 0.0], [0.0, 2.0]], 0.25, [
 @pytest.mark.parametrize("name", ["ancestral", "flow", "sde"])
 def test_modes_have_their_shares(name):
     schedule = diffusion.Schedule.cosine(60)
-    model, start = diffusion.bayes_denoiser(MODES, schedule), jax.random.normal(KEY, (1000, 2))
+    model, start = (
+        diffusion.bayes_denoiser(MODES, schedule),
+        jnp.asarray(np.random.default_rng(0).normal(size=(1000, 2))),
+    )
     sample = {
         "ancestral": lambda model, start: sample_ancestral(model, schedule, start, jax.random.key(1)),
         "flow": lambda model, start: sample_flow(model, schedule, start),
@@ -207,7 +219,7 @@ ALL = {
     "flow": lambda model, start, **options: sample_flow(model, SCHEDULE, start, steps=6, **options),
     "sde": lambda model, start, **options: sample_sde(model, SCHEDULE, start, KEY, steps=6, **options),
 }
-START = jax.random.normal(jax.random.key(2), (8, 2))
+START = jnp.asarray(np.random.default_rng(2).normal(size=(8, 2)))
 
 
 def run(name, model, start, **options):
@@ -235,8 +247,13 @@ def test_points_are_dealt_out_and_know_nothing_of_each_other(name):
 @pytest.mark.parametrize("target", ["x0", "v", "score"])
 def test_any_parametrisation_gives_the_same_samples(target):
     model = diffusion.reparametrise(EXACT, SCHEDULE, source="epsilon", target=target)
-    found = sample_ddim(model, SCHEDULE, START, steps=2, parametrisation=target)
-    assert np.allclose(found, sample_ddim(EXACT, SCHEDULE, START, steps=2), rtol=0, atol=1e-12)
+
+    @jax.jit
+    def both(start):
+        one = sample_ddim(model, SCHEDULE, start, steps=2, parametrisation=target)
+        return one, sample_ddim(EXACT, SCHEDULE, start, steps=2)
+
+    assert np.allclose(*both(START), rtol=0, atol=1e-12)
 
 
 def test_half_precision():
@@ -252,7 +269,8 @@ def test_both_precisions_agree():
     """Eight steps, of values up to 4, each with some roundings of float32."""
     for name in ("flow", "ddim"):
         sample = sample_flow if name == "flow" else sample_ddim
-        wide, short = sample(EXACT, SCHEDULE, START), sample(EXACT, SCHEDULE, START.astype(jnp.float32))
+        sample = jax.jit(lambda start, sample=sample: sample(EXACT, SCHEDULE, start))
+        wide, short = sample(START), sample(START.astype(jnp.float32))
         assert short.dtype == jnp.float32 and np.allclose(short, wide, rtol=0, atol=50 * 4 * 2**-24)
 
 
@@ -271,12 +289,17 @@ def test_one_level_is_one_step():
     schedule = diffusion.Schedule.from_alphas([0.3])
     model, start = jax.tree_util.Partial(apply, 0.5 * jnp.ones((1, 2, 2)), jnp.ones((1, 2))), BASIS
     expected = (start - np.sqrt(0.7) * (0.5 * jnp.sum(start, axis=1, keepdims=True) + 1)) / np.sqrt(0.3)
-    for x0 in (
-        sample_ancestral(model, schedule, start, KEY),
-        sample_ddim(model, schedule, start),
-        sample_flow(model, schedule, start, steps=2),
-        sample_sde(model, schedule, start, KEY, steps=2),
-    ):
+
+    @jax.jit
+    def every(model, start):
+        return (
+            sample_ancestral(model, schedule, start, KEY),
+            sample_ddim(model, schedule, start),
+            sample_flow(model, schedule, start, steps=2),
+            sample_sde(model, schedule, start, KEY, steps=2),
+        )
+
+    for x0 in every(model, start):
         assert np.allclose(x0, expected, rtol=0, atol=1e-13)
 
 

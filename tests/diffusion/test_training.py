@@ -19,6 +19,7 @@ from theorylab.diffusion import (
     fit,
     oracle_start,
 )
+from theorylab.numerics import normal
 
 SCHEDULE = Schedule.from_alphas([0.9, 0.6, 0.6])
 KEY = jax.random.key(0)
@@ -46,7 +47,7 @@ def best_scale(second_moment):
 
 def test_descent_finds_the_best_linear_denoiser():
     """The mean of the second half of the run, within 4 standard errors by batches of 20 steps."""
-    x0 = jax.random.normal(jax.random.key(3), (64, 4))
+    x0 = jnp.asarray(np.random.default_rng(3).normal(size=(64, 4)))
     problem = DenoisingProblem(Scale(jnp.zeros(())), x0, SCHEDULE, batch=64, levels="stratified", noise="counter")
     record = tl.Record(tl.every(1), a=lambda problem, state: state.x.a)
     run = tl.solve(tl.Gradient(optax.sgd, learning_rate=0.1), problem, key=KEY, steps=400, record=record)
@@ -106,7 +107,7 @@ def test_what_is_not_trainable_stays():
 
 def test_a_sweep_over_rates_and_seeds_is_a_loop_of_solves():
     def build(key, *, learning_rate):
-        start = LinearAttention(jnp.eye(2), 0.1 * jax.random.normal(key, (2, 2)))
+        start = LinearAttention(jnp.eye(2), 0.1 * normal(key, (2, 2)))
         problem = DenoisingProblem(start, sampler, SCHEDULE, levels=jnp.asarray([1.0, 1.0, 0.0]), noise="counter")
         return tl.Gradient(optax.sgd, learning_rate=learning_rate), problem
 

@@ -7,6 +7,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer
 
 from theorylab import games
+from theorylab.numerics import normal
 
 RIDGE, PENALTY = 0.2, 0.7
 N = 569
@@ -24,8 +25,8 @@ def samples():
 
 def point(seed, scale=0.3):
     key_w, key_s = jax.random.split(jax.random.key(seed))
-    weights = scale * jax.random.normal(key_w, (31,))
-    return {"weights": weights, "shift": jax.random.normal(key_s, (N, 30)) / np.sqrt(N)}
+    weights = scale * normal(key_w, (31,))
+    return {"weights": weights, "shift": normal(key_s, (N, 30)) / np.sqrt(N)}
 
 
 def dot(x, y):

@@ -8,10 +8,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from theorylab import lowrank
 from theorylab.lowrank.sensing import _normal_rows
+from theorylab.numerics import normal
 
 SHAPE, M = (5, 4), 12
 KEY = jax.random.key(0)
-WEIGHTS = jax.random.normal(jax.random.key(5), (7, 5))
+WEIGHTS = jnp.asarray(np.random.default_rng(5).normal(size=(7, 5)))
 MAKE = {
     "gaussian": lambda: lowrank.GaussianSensing(KEY, SHAPE, M),
     "rank one": lambda: lowrank.RankOneSensing(KEY, SHAPE, M),
@@ -30,8 +31,8 @@ def operator(request, cast, dtype):
 @pytest.fixture
 def inputs(operator, dtype):
     keys = jax.random.split(jax.random.key(1), 3)
-    L, R = (jax.random.normal(key, (n, 2), dtype) for key, n in zip(keys, operator.shape, strict=False))
-    return L, R, jax.random.normal(keys[2], (operator.measurements,), dtype)
+    L, R = (normal(key, (n, 2), dtype) for key, n in zip(keys, operator.shape, strict=False))
+    return L, R, normal(keys[2], (operator.measurements,), dtype)
 
 
 def dense(operator, dtype):

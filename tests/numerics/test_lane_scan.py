@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from theorylab.numerics import lane_scan, matvec
+from theorylab.numerics import lane_scan, matvec, normal
 
 
 def plain(body, carry, xs):
@@ -17,10 +17,10 @@ def plain(body, carry, xs):
 def data(dtype):
     keys = jax.random.split(jax.random.key(0), 4)
     return {
-        "matrices": jax.random.normal(keys[0], (5, 3, 3), dtype) / 3,
-        "x": jax.random.normal(keys[1], (4, 2, 3), dtype),
+        "matrices": normal(keys[0], (5, 3, 3), dtype) / 3,
+        "x": normal(keys[1], (4, 2, 3), dtype),
         "rate": jax.random.uniform(keys[2], (4, 2), dtype),
-        "shift": jax.random.normal(keys[3], (2, 3), dtype),
+        "shift": normal(keys[3], (2, 3), dtype),
         "order": jnp.asarray([[3, 1, 0, 4, 2, 2], [0, 1, 2, 3, 4, 0]], jnp.int32),
     }
 

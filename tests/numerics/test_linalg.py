@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from theorylab.numerics import matvec, vecmat
+from theorylab.numerics import matvec, normal, vecmat
 
 
 @pytest.fixture
 def pair(dtype):
     key_a, key_x = jax.random.split(jax.random.key(0))
-    return jax.random.normal(key_a, (4, 3), dtype), jax.random.normal(key_x, (5, 3), dtype)
+    return normal(key_a, (4, 3), dtype), normal(key_x, (5, 3), dtype)
 
 
 def close(found, expected):
@@ -46,7 +46,7 @@ def test_derivatives(pair):
 @pytest.fixture
 def rows(dtype):
     key_a, key_y = jax.random.split(jax.random.key(0))
-    return jax.random.normal(key_y, (5, 4), dtype), jax.random.normal(key_a, (4, 3), dtype)
+    return normal(key_y, (5, 4), dtype), normal(key_a, (4, 3), dtype)
 
 
 def test_rows_and_lanes(rows):

@@ -1,16 +1,16 @@
 """Softmax attention over infinitely many independent tokens of a mixture: a linear map and a softmax gate."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from ..numerics import floating
+from ..numerics import checked, floating
+from ..numerics.checked import Numbers
 
 
+@checked
 def attention_population_limit(
-    W: Any, query: Any, *, means: Any, weights: Any, variance: ArrayLike
+    W: Numbers, query: Numbers, *, means: Numbers, weights: Numbers, variance: ArrayLike
 ) -> Float[Array, " d"]:
     r"""What a query q attends to among infinitely many keys: $\sum_k\alpha_k(q)\,m_k + s^2Wq$.
 
@@ -38,8 +38,9 @@ def attention_population_limit(
     return gate @ means + variance * turned
 
 
+@checked
 def limit_first_gradient(
-    *, means: Any, weights: Any, variance: ArrayLike, a: ArrayLike, v: ArrayLike
+    *, means: Numbers, weights: Numbers, variance: ArrayLike, a: ArrayLike, v: ArrayLike
 ) -> Float[Array, "d d"]:
     r"""The gradient in W, at W = 0, of the risk of $a(x_i - v\sum_jA_{ij}x_j)$ for infinitely many independent tokens.
 

@@ -86,20 +86,25 @@ def _replace(values, where, new):
     return out
 
 
+def program(model: Callable[..., Any], points: Array) -> jex_core.ClosedJaxpr:
+    """A model's program for one of the points and its level; an error where it has not the shape of its point."""
+    point, level = jax.ShapeDtypeStruct(points.shape[1:], points.dtype), jax.ShapeDtypeStruct((), jnp.int32)
+    # a function of its own, since jax remembers the trace of one it has seen
+    closed, made = jax.make_jaxpr(lambda x, t: model(x, t), return_shape=True)(point, level)
+    if getattr(made, "shape", None) != point.shape:
+        raise ValueError(
+            f"the model maps a point of the shape {point.shape} to {getattr(made, 'shape', made)}: it must return one "
+            "prediction for each entry of its point"
+        )
+    return closed
+
+
 def traced(model: Callable[..., Any], x0: Array) -> tuple[Callable[..., Array], list[Array], int]:
     """A model as a function of the arrays that it holds, a point and a level; those arrays; and a block's cost.
 
     The cost is the size that decides how many points make a block: entries of the largest array of one point.
     """
-    point, level = jax.ShapeDtypeStruct(x0.shape[1:], x0.dtype), jax.ShapeDtypeStruct((), jnp.int32)
-    # a function of its own, since jax remembers the trace of one it has seen
-    closed, shape = jax.make_jaxpr(lambda x, t: model(x, t), return_shape=True)(point, level)
-    found = getattr(shape, "shape", None)
-    if found != point.shape:
-        raise ValueError(
-            f"the model maps a point of the shape {point.shape} to {shape if found is None else found}: it must return "
-            "one prediction for each entry of its point"
-        )
+    closed = program(model, x0)
     largest = max(x0[0].size, _largest(closed.jaxpr, set(closed.jaxpr.invars)))
     # NumPy constants among them; and no constants of the program, since the gradient of attention in a matrix that is
     # known to be zero comes out as zero on CPUs (jaxlib 0.10.2)

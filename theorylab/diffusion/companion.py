@@ -7,13 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int32, Integer, PRNGKeyArray
 
-from ..numerics import floating
+from ..numerics import checked, floating, normal
+from ..numerics.checked import Numbers
 from .gaussian_mixture import GaussianMixture, check_symmetric, check_variances
 from .linear_attention import SharedMean, check_alpha_bar
 from .mean_posterior import PosteriorVariance, posterior_variance
 from .multi_token import check_noise, check_points, check_tokens, check_weights
 
 
+@checked
 class SharedMeanMixture(SharedMean):
     r"""Data points whose tokens all share one of K means, $x_l = \mu_z + \rho\,\xi_l$ with one $z \sim \pi$.
 
@@ -41,7 +43,7 @@ class SharedMeanMixture(SharedMean):
     means: Float[Array, "*lanes K d"]
     weights: Float[Array, "*lanes K"]
 
-    def __init__(self, means: Any, weights: Any, noise: Any):
+    def __init__(self, means: Numbers, weights: Numbers, noise: Numbers):
         self.means = means = floating(means)
         self.weights, self.noise = (jnp.asarray(values, means.dtype) for values in (weights, noise))
         check_points("means", means)
@@ -57,31 +59,37 @@ class SharedMeanMixture(SharedMean):
         r"""$M = \sum_k\pi_k\mu_k\mu_k^T$, (d, d), about zero."""
         return (self.means * self.weights[:, None]).T @ self.means
 
+    @checked
     def sample(
         self, key: PRNGKeyArray, *, tokens: int, batch: int
     ) -> tuple[Float[Array, "batch tokens d"], Int32[Array, "batch tokens"]]:
         """Data points x0 (batch, tokens, d), and the mean of each token, int32 (batch, tokens), equal in a row."""
         return self.tokens_law.sample(key, tokens=tokens, batch=batch)
 
+    @checked
     def log_density(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, ""]:
         """The log-density of a noised data point, ()."""
         return self.tokens_law.log_density(x, alpha_bar)
 
+    @checked
     def expected_noise(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, "tokens d"]:
         r"""$E[\varepsilon \mid x]$, (tokens, d)."""
         return self.tokens_law.expected_noise(x, alpha_bar)
 
+    @checked
     def noise_variance(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, ""]:
         r"""The posterior variance of the noise, the mean over its entries, ()."""
         return self.tokens_law.noise_variance(x, alpha_bar)
 
+    @checked
     def oracle_noise(
         self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike, labels: Integer[Array, " tokens"]
     ) -> Float[Array, "tokens d"]:
         r"""$E[\varepsilon \mid x, z]$, (tokens, d)."""
         return self.tokens_law.oracle_noise(x, alpha_bar, labels)
 
-    def bayes_risk(self, tokens: int, alpha_bar: Any) -> Float[np.ndarray, "*levels"]:
+    @checked
+    def bayes_risk(self, tokens: int, alpha_bar: Numbers) -> Float[np.ndarray, "*levels"]:
         r"""The least risk of any denoiser, like alpha_bar, on the host in float64.
 
         The oracle's plus $\frac{c^2\bar\alpha}{s^4}E\operatorname{tr}\operatorname{Cov}(\mu_z \mid \bar x)$, with the
@@ -90,7 +98,8 @@ class SharedMeanMixture(SharedMean):
         """
         return self._bayes(tokens, alpha_bar)[0]
 
-    def bayes_risk_error(self, tokens: int, alpha_bar: Any) -> Float[np.ndarray, "*levels"]:
+    @checked
+    def bayes_risk_error(self, tokens: int, alpha_bar: Numbers) -> Float[np.ndarray, "*levels"]:
         """The standard error of `bayes_risk`, like alpha_bar; 0 where it is a quadrature."""
         return self._bayes(tokens, alpha_bar)[1]
 
@@ -108,6 +117,7 @@ class SharedMeanMixture(SharedMean):
         return value, error
 
 
+@checked
 class RandomMeanMixture(SharedMean):
     r"""Data points whose tokens share one normal mean, $x_l = \mu + \rho\,\xi_l$ with $\mu \sim N(0, M)$.
 
@@ -129,7 +139,7 @@ class RandomMeanMixture(SharedMean):
 
     moment: Float[Array, "*lanes d d"]
 
-    def __init__(self, moment: Any, noise: Any):
+    def __init__(self, moment: Numbers, noise: Numbers):
         self.moment = moment = floating(moment)
         self.noise = jnp.asarray(noise, moment.dtype)
         check_points("moment", moment)
@@ -143,16 +153,18 @@ class RandomMeanMixture(SharedMean):
         """M, (d, d)."""
         return self.moment
 
+    @checked
     def sample(
         self, key: PRNGKeyArray, *, tokens: int, batch: int
     ) -> tuple[Float[Array, "batch tokens d"], Float[Array, "batch d"]]:
         """Data points x0 (batch, tokens, d), and their means (batch, d)."""
         keys, d = jax.random.split(key), len(self.moment)
         m, U = jnp.linalg.eigh(self.moment)
-        means = (jax.random.normal(keys[0], (batch, d), m.dtype) * jnp.sqrt(jnp.maximum(m, 0))[None]) @ U.T
-        xi = jax.random.normal(keys[1], (batch, check_tokens(tokens), d), m.dtype)
+        means = (normal(keys[0], (batch, d), m.dtype) * jnp.sqrt(jnp.maximum(m, 0))[None]) @ U.T
+        xi = normal(keys[1], (batch, check_tokens(tokens), d), m.dtype)
         return means[:, None] + self.noise * xi, means
 
+    @checked
     def log_density(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, ""]:
         """The log-density of a noised data point, ()."""
         m, U = jnp.linalg.eigh(self.moment)
@@ -161,6 +173,7 @@ class RandomMeanMixture(SharedMean):
         within = jnp.sum((x - mean[None]) ** 2) / s2 + (len(x) - 1) * len(m) * jnp.log(2 * jnp.pi * s2)
         return -(within + jnp.sum(len(x) * (mean @ U) ** 2 / wide + jnp.log(2 * jnp.pi * wide))) / 2
 
+    @checked
     def expected_noise(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, "tokens d"]:
         r"""$E[\varepsilon \mid x] = Sx_l + V\bar x$ with the best (S, V), (tokens, d)."""
         m, U = jnp.linalg.eigh(self.moment)
@@ -168,16 +181,19 @@ class RandomMeanMixture(SharedMean):
         pulled = ((jnp.mean(x, axis=0) @ U) * (alpha_bar * L * m / (alpha_bar * L * m + s2))) @ U.T
         return jnp.sqrt(1 - alpha_bar) / s2 * (x - pulled[None])
 
+    @checked
     def noise_variance(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, ""]:
         r"""The posterior variance of the noise, the mean over its entries, (), the same for every x."""
         return self.linear_attention_optimum(len(x), alpha_bar).risk / x.shape[1]
 
+    @checked
     def oracle_noise(
         self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike, labels: Float[Array, " d"]
     ) -> Float[Array, "tokens d"]:
         r"""$E[\varepsilon \mid x, \mu]$ with the mean (d,) known, (tokens, d)."""
         return jnp.sqrt(1 - alpha_bar) / self.variance(alpha_bar) * (x - jnp.sqrt(alpha_bar) * labels[None])
 
+    @checked
     def bayes_risk(self, tokens: Any, alpha_bar: ArrayLike) -> Float[Array, ""]:
         """The least risk of any denoiser: that of the best linear attention, ()."""
         return self.linear_attention_optimum(tokens, alpha_bar).risk

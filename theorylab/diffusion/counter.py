@@ -10,9 +10,12 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, Float, Integer, PRNGKeyArray, UInt32
 
+from ..numerics import checked
+
 _SHIFTS, _FACTORS = (16, 13, 16), (0x85EBCA6B, 0xC2B2AE35)
 
 
+@checked
 def counter_normal(
     key: PRNGKeyArray, shape: Sequence[int], start: int | Integer[Array, ""] = 0, *, dtype: Any = None
 ) -> Float[Array, "..."]:
@@ -42,6 +45,8 @@ def counter_normal(
         True
     """
     shape = tuple(shape)
+    if not all(isinstance(side, int | np.integer) and side >= 0 for side in shape):
+        raise ValueError(f"shape = {shape} must hold integers >= 0")
     size = int(np.prod(shape, dtype=np.int64))
     if not isinstance(start, Tracer) and not 0 <= int(start) <= 2**32 - size:
         raise ValueError(

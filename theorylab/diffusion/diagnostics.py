@@ -1,13 +1,13 @@
 """Does attention take the mean of a token's own pattern? What trained weights and attention say."""
 
-from typing import Any
-
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from ..numerics import floating
+from ..numerics import checked, floating
+from ..numerics.checked import Numbers
 
 
+@checked
 def same_pattern_mass(
     attention: Float[Array, "*batch tokens keys"], labels: Int[Array, "*batch tokens"]
 ) -> Float[Array, "*batch"]:
@@ -31,6 +31,7 @@ def same_pattern_mass(
     return jnp.mean(jnp.sum(jnp.where(same, attention, 0), axis=-1), axis=-1)
 
 
+@checked
 def mean_denoising_gain(
     attended: Float[Array, "*batch tokens d"], means: Float[Array, "..."], variance: ArrayLike
 ) -> Float[Array, "*batch"]:
@@ -55,7 +56,8 @@ def mean_denoising_gain(
     return jnp.mean((attended - means) ** 2, axis=(-2, -1)) / jnp.asarray(variance, attended.dtype)
 
 
-def pattern_scores(W: Any, patterns: Any) -> Float[Array, "M M"]:
+@checked
+def pattern_scores(W: Numbers, patterns: Numbers) -> Float[Array, "M M"]:
     r"""W in pattern coordinates: the score $\mu_j^TW\mu_k/d$ of pattern j as a key for pattern k as a query.
 
     Of tokens at a level they carry a further factor alpha-bar. A mean denoiser has a large diagonal.
@@ -77,7 +79,8 @@ def pattern_scores(W: Any, patterns: Any) -> Float[Array, "M M"]:
     return patterns @ W @ patterns.T / len(W)
 
 
-def pattern_alignment(W: Any, patterns: Any) -> Float[Array, ""]:
+@checked
+def pattern_alignment(W: Numbers, patterns: Numbers) -> Float[Array, ""]:
     r"""The cosine between W and the ideal scores, blind to what softmax is blind to.
 
     Attention sees its scores up to a constant for each query, and the ideal ones, equal for a pattern and itself and

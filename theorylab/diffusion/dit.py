@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Integer, PRNGKeyArray
 
+from ..numerics import checked, normal
 from .counter import working_dtype
 
 MLP_RATIO = 4
@@ -58,6 +59,7 @@ class DiTBlock(eqx.Module):
         return jax.vmap(self.out)(mixed.reshape(x.shape))
 
 
+@checked
 class DiT(eqx.Module):
     r"""A diffusion transformer `model(x, t)` whose output is exactly zero at the start.
 
@@ -109,7 +111,7 @@ class DiT(eqx.Module):
             channels, height, across = shape
             inputs = channels * patch**2
             count = height * across // patch**2
-            self.positions = POSITION_SCALE * jax.random.normal(keys[0], (count, width))
+            self.positions = POSITION_SCALE * normal(keys[0], (count, width))
         self.embed = eqx.nn.Linear(inputs, width, key=keys[1])
         self.level_up = eqx.nn.Linear(width, width, key=keys[2])
         self.level_down = eqx.nn.Linear(width, width, key=keys[3])

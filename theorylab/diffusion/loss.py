@@ -13,13 +13,14 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..engine.keys import stream
-from ..numerics import floating
+from ..numerics import checked, floating, normal
 from .blocks import block_size, block_sum, traced
 from .counter import counter_normal, working_dtype
 from .process import check_parametrisation, convert, diffuse
 from .schedules import Schedule, check_levels
 
 
+@checked
 def denoising_loss(
     model: Callable[..., Any],
     x0: Float[Array, "batch ..."],
@@ -53,7 +54,8 @@ def denoising_loss(
       noise that follows from it.
     - `block`: points at a time. Value and gradient of a block are found together, in cache, before the next; None
       takes the whole batch at once, which forward-mode derivatives need, and `"auto"` chooses on a CPU, and elsewhere
-      takes None. It changes rounding alone; draws are the same.
+      takes None. It changes rounding alone; draws are the same. A batch on several devices wants None: the loop over
+      blocks cannot be split.
 
     **Returns** the loss, (), in float32 at least.
 
@@ -93,6 +95,7 @@ def denoising_loss(
     return total / x0.size
 
 
+@checked
 def level_risks(
     model: Callable[..., Any],
     x0: Float[Array, "batch ..."],
@@ -125,12 +128,13 @@ def level_risks(
 
     def at(level):
         t = jnp.full(x0.shape[:1], level)
-        noise = jax.random.normal(jax.random.fold_in(key, level), x0.shape, x0.dtype)
+        noise = normal(jax.random.fold_in(key, level), x0.shape, x0.dtype)
         return denoising_loss(model, x0, schedule, t=t, noise=noise, parametrisation=parametrisation, block=block)
 
     return lax.map(at, jnp.arange(schedule.steps, dtype=jnp.int32))
 
 
+@checked
 def draw_levels(key: PRNGKeyArray, batch: int, schedule: Schedule, levels: Any = "uniform") -> Int[Array, " batch"]:
     r"""Random levels for a batch of points.
 
@@ -219,7 +223,7 @@ def _source(key, t, noise, levels, x0, schedule):
         if noise == "counter":
             return counter_normal(own, x0.shape, index[0] * np.uint32(x0[0].size), dtype=x0.dtype)
         keys = jax.vmap(partial(jax.random.fold_in, own))(index)
-        return jax.vmap(lambda key: jax.random.normal(key, x0.shape[1:], x0.dtype))(keys)
+        return jax.vmap(lambda key: normal(key, x0.shape[1:], x0.dtype))(keys)
 
     words = [jax.random.key_data(stream(key, "noise"))]
     index = jnp.arange(batch, dtype=jnp.uint32)

@@ -12,7 +12,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int32, Integer, PRNGKeyArray
 
-from ..numerics import floating
+from ..numerics import checked, floating, normal, uniform
+from ..numerics.checked import Numbers
 from .denoisers import Mixture
 from .pattern_posterior import PatternPosterior, pattern_posterior, shared_posterior
 
@@ -23,6 +24,7 @@ POSTERIOR_SUBSETS = 5000
 """The most active subsets over which a posterior is summed."""
 
 
+@checked
 class MultiTokenMixture(Mixture):
     r"""The law of data points whose tokens are noisy copies of K of M patterns.
 
@@ -53,7 +55,7 @@ class MultiTokenMixture(Mixture):
     noise: Float[Array, "*lanes"]
     active: int = eqx.field(static=True)
 
-    def __init__(self, patterns: Any, weights: Any, *, active: int, noise: Any):
+    def __init__(self, patterns: Numbers, weights: Numbers, *, active: int, noise: Numbers):
         patterns = floating(patterns)
         weights, noise = (jnp.asarray(values, patterns.dtype) for values in (weights, noise))
         check_points("patterns", patterns)
@@ -64,6 +66,7 @@ class MultiTokenMixture(Mixture):
             raise ValueError(f"active = {active!r} must be an integer from 1 to {count}, the number of patterns")
         self.patterns, self.weights, self.noise, self.active = patterns, weights, noise, int(active)
 
+    @checked
     def sample(
         self, key: PRNGKeyArray, *, tokens: int, batch: int
     ) -> tuple[Float[Array, "batch tokens d"], Int32[Array, "batch tokens"]]:
@@ -71,13 +74,14 @@ class MultiTokenMixture(Mixture):
         check_tokens(tokens)
         keys = jax.random.split(key, 3)
         count, d = self.patterns.shape
-        lots = jax.random.uniform(keys[0], (batch, count))
+        lots = uniform(keys[0], (batch, count))
         drawn = jnp.argsort(jnp.argsort(lots, axis=1), axis=1) < self.active
         logits = jnp.where(drawn, jnp.log(self.weights)[None], -jnp.inf)
         labels = jax.random.categorical(keys[1], logits[:, None], axis=-1, shape=(batch, tokens)).astype(jnp.int32)
-        xi = jax.random.normal(keys[2], (batch, tokens, d), self.patterns.dtype)
+        xi = normal(keys[2], (batch, tokens, d), self.patterns.dtype)
         return self.patterns[labels] + self.noise * xi, labels
 
+    @checked
     def posterior(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> PatternPosterior:
         """The density of a noised data point, and the probability of each pattern for each of its tokens.
 
@@ -94,26 +98,31 @@ class MultiTokenMixture(Mixture):
             )
         return pattern_posterior(x, points, variance, self.proportions())
 
+    @checked
     def variance(self, alpha_bar: ArrayLike) -> Float[Array, "*levels"]:
         r"""The variance of an entry given its pattern, $s^2 = 1 - \bar\alpha + \rho^2\bar\alpha$, like alpha_bar."""
         alpha_bar = jnp.asarray(alpha_bar, self.noise.dtype)
         return 1 - alpha_bar + self.noise**2 * alpha_bar
 
+    @checked
     def log_density(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, ""]:
         """The log-density of a noised data point, ()."""
         return self.posterior(x, alpha_bar).log_density
 
+    @checked
     def expected_noise(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, "tokens d"]:
         r"""$E[\varepsilon \mid x]$, (tokens, d)."""
         means = self.posterior(x, alpha_bar).shares @ self.patterns
         return self._residual(x, alpha_bar, means)
 
+    @checked
     def oracle_noise(
         self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike, labels: Integer[Array, " tokens"]
     ) -> Float[Array, "tokens d"]:
         r"""$E[\varepsilon \mid x, Y]$, (tokens, d)."""
         return self._residual(x, alpha_bar, self.patterns[labels])
 
+    @checked
     def noise_variance(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, ""]:
         r"""The posterior variance of the noise, the mean over its entries, ()."""
         shares, s2 = self.posterior(x, alpha_bar).shares, self.variance(alpha_bar)
@@ -137,6 +146,7 @@ class MultiTokenMixture(Mixture):
         """
         return jnp.mean(self.proportions(), axis=0)
 
+    @checked
     def distinct_patterns(self, tokens: int | Integer[Array, ""]) -> Float[Array, ""]:
         """How many patterns the tokens of a data point show, in the mean, (): K for many tokens, 1 for one."""
         tokens = jnp.asarray(check_tokens(tokens), self.weights.dtype)
@@ -158,6 +168,7 @@ class MultiTokenMixture(Mixture):
         return jnp.mean(jnp.sum((share @ squared_distances(self.patterns)) * share, axis=1)) / (2 * d)
 
 
+@checked
 def orthogonal_patterns(key: PRNGKeyArray, count: int, dim: int) -> Float[Array, "count dim"]:
     r"""Random orthogonal patterns of norm $\sqrt d$: the first rows of a Haar matrix, scaled.
 

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable
 from math import gcd
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
-from ..numerics import floating
+from ..numerics import checked, floating, normal
+from ..numerics.checked import Numbers
 
 
 class MomentErrors(NamedTuple):
@@ -32,7 +33,8 @@ class MomentErrors(NamedTuple):
     covariance_chance: Float[Array, ""]
 
 
-def moment_errors(x: Float[Array, "n ..."], mean: Any, covariance: Any) -> MomentErrors:
+@checked
+def moment_errors(x: Float[Array, "n ..."], mean: Numbers, covariance: Numbers) -> MomentErrors:
     r"""How far the mean and the covariance of samples are from given ones.
 
     By chance the squares are $\operatorname{tr}\hat\Sigma/n$ and $\frac1n\big(\frac1n\sum_i |z_i|^4 -
@@ -72,6 +74,7 @@ def moment_errors(x: Float[Array, "n ..."], mean: Any, covariance: Any) -> Momen
     )
 
 
+@checked
 def mode_proportions(
     x: Float[Array, "n ..."], posterior: Callable[[Array], Array]
 ) -> tuple[Float[Array, " K"], Float[Array, " K"]]:
@@ -103,6 +106,7 @@ def mode_proportions(
     return jnp.mean(shares, axis=0), jnp.std(shares, axis=0, ddof=1) / np.sqrt(len(x)).astype(shares.dtype)
 
 
+@checked
 def sliced_wasserstein(
     x: Float[Array, "n ..."], y: Float[Array, "m ..."], key: PRNGKeyArray, *, projections: int = 256
 ) -> Float[Array, ""]:
@@ -129,7 +133,7 @@ def sliced_wasserstein(
     x, y = _pair(x, y)
     if isinstance(projections, bool) or not isinstance(projections, int) or projections < 1:
         raise ValueError(f"projections = {projections!r} must be an integer from 1 on")
-    directions = jax.random.normal(key, (projections, x.shape[1]), x.dtype)
+    directions = normal(key, (projections, x.shape[1]), x.dtype)
     directions = directions / jnp.linalg.norm(directions, axis=1, keepdims=True)
     # projections in rows, so that each is sorted along contiguous memory
     of_x, of_y = (jnp.sort(_product(directions, values.T), axis=1) for values in (x, y))
@@ -138,8 +142,9 @@ def sliced_wasserstein(
     return jnp.sqrt(jnp.mean(jnp.sum(gaps * jnp.asarray(mass, x.dtype)[None], axis=1)))
 
 
+@checked
 def mmd(
-    x: Float[Array, "n ..."], y: Float[Array, "m ..."], *, bandwidth: Any = None
+    x: Float[Array, "n ..."], y: Float[Array, "m ..."], *, bandwidth: ArrayLike | None = None
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     r"""The squared maximum mean discrepancy of two samples, unbiased, and its standard error under equal laws.
 
@@ -186,6 +191,7 @@ def mmd(
     return value, jnp.sqrt(variance)
 
 
+@checked
 def frechet_distance(
     x: Float[Array, "n ..."], y: Float[Array, "m ..."], *, features: Callable[[Array], Array] | None = None
 ) -> Float[Array, ""]:
@@ -216,7 +222,10 @@ def frechet_distance(
     return gaussian_wasserstein(*moments[0], *moments[1])
 
 
-def gaussian_wasserstein(mean_x: Any, covariance_x: Any, mean_y: Any, covariance_y: Any) -> Float[Array, ""]:
+@checked
+def gaussian_wasserstein(
+    mean_x: Numbers, covariance_x: Numbers, mean_y: Numbers, covariance_y: Numbers
+) -> Float[Array, ""]:
     r"""The squared 2-Wasserstein distance of two normal laws.
 
     $|\mu_x - \mu_y|^2 + \operatorname{tr}\big(\Sigma_x + \Sigma_y -

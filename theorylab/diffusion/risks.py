@@ -3,7 +3,7 @@
 Every risk is a mean squared error per entry, without a factor 1/2; a plural gives it level by level.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Integer, PRNGKeyArray
 
+from ..numerics import checked, normal
+from ..numerics.checked import Numbers
 from .denoisers import Mixture
 from .multi_token import MultiTokenMixture, check_tokens
 from .schedules import Schedule
@@ -32,6 +34,7 @@ class Estimate(NamedTuple):
     standard_error: Float[Array, "*levels"]
 
 
+@checked
 def oracle_risks(mixture: MultiTokenMixture, schedule: Schedule) -> Float[Array, " T"]:
     r"""The risk $\bar\alpha\rho^2/s^2$ of one who knows each token's pattern, at each level.
 
@@ -50,6 +53,7 @@ def oracle_risks(mixture: MultiTokenMixture, schedule: Schedule) -> Float[Array,
     return alpha_bar * mixture.noise**2 / s2
 
 
+@checked
 def oracle_risk(mixture: MultiTokenMixture, schedule: Schedule) -> Float[Array, ""]:
     r"""The mean over the levels of `oracle_risks`, which no estimator falls below.
 
@@ -67,6 +71,7 @@ def oracle_risk(mixture: MultiTokenMixture, schedule: Schedule) -> Float[Array, 
     return jnp.mean(oracle_risks(mixture, schedule))
 
 
+@checked
 def ideal_risks(mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens) -> Float[Array, " T"]:
     r"""The risk of $\frac c{s^2}(x_p - \text{mean of the tokens with the pattern of } p)$, at each level.
 
@@ -92,6 +97,7 @@ def ideal_risks(mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens) 
     return oracle_risks(mixture, schedule) + c**2 / s2 * shown
 
 
+@checked
 def ideal_risk(mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens) -> Float[Array, ""]:
     r"""The mean over the levels of `ideal_risks`, the level that mean denoising aims at.
 
@@ -111,6 +117,7 @@ def ideal_risk(mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens) -
     return jnp.mean(ideal_risks(mixture, schedule, tokens))
 
 
+@checked
 def initial_risks(mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens, v: ArrayLike) -> Float[Array, " T"]:
     r"""The risk of $v(x_p - \bar x)$, mean-denoising attention with W = 0, at each level.
 
@@ -137,6 +144,7 @@ def initial_risks(mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens
     return 1 + shrunk * (v**2 * (s2 + alpha_bar * mixture.spread()) - 2 * v * c)
 
 
+@checked
 def initial_risk(mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens, v: ArrayLike) -> Float[Array, ""]:
     r"""The mean over the levels of `initial_risks`: where mean-denoising attention starts from W = 0.
 
@@ -156,6 +164,7 @@ def initial_risk(mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens,
     return jnp.mean(initial_risks(mixture, schedule, tokens, v))
 
 
+@checked
 def bayes_risks(mixture: Mixture, schedule: Schedule, tokens: int, *, key: PRNGKeyArray, samples: int) -> Estimate:
     r"""The least risk that any denoiser has, at each level, with error bars.
 
@@ -181,6 +190,7 @@ def bayes_risks(mixture: Mixture, schedule: Schedule, tokens: int, *, key: PRNGK
     return _summary(_variances(mixture, schedule, tokens, key, samples))
 
 
+@checked
 def bayes_risk(mixture: Mixture, schedule: Schedule, tokens: int, *, key: PRNGKeyArray, samples: int) -> Estimate:
     r"""The mean over the levels of `bayes_risks`, with its own error bar.
 
@@ -203,7 +213,8 @@ def bayes_risk(mixture: Mixture, schedule: Schedule, tokens: int, *, key: PRNGKe
     return _summary(jnp.mean(_variances(mixture, schedule, tokens, key, samples), axis=1))
 
 
-def score_error(risks: Any, bayes: Any, schedule: Schedule) -> Float[Array, ""]:
+@checked
+def score_error(risks: Numbers, bayes: Numbers, schedule: Schedule) -> Float[Array, ""]:
     r"""The error of the score $s = -f/c$ of a denoiser f, from its risks: the mean of $(L_t - B_t)/(1 - \bar\alpha_t)$.
 
     An identity for any f, per entry: $E\|s - \nabla\log p_t\|^2/(dP)$, since the posterior mean is orthogonal to what f
@@ -225,6 +236,7 @@ def score_error(risks: Any, bayes: Any, schedule: Schedule) -> Float[Array, ""]:
     return jnp.mean((risks - bayes) / (1 - alpha_bar))
 
 
+@checked
 def tokens_required(mixture: MultiTokenMixture, schedule: Schedule, excess: float | int) -> int:
     r"""The fewest tokens for which `ideal_risk` exceeds the oracle risk by no more than a given amount.
 
@@ -285,7 +297,7 @@ def _variances(mixture, schedule, tokens, key, samples):
 
     def one(point):
         clean, own = point
-        noise = jax.random.normal(own, clean.shape, clean.dtype)
+        noise = normal(own, clean.shape, clean.dtype)
 
         def level(at):
             return mixture.noise_variance(jnp.sqrt(at) * clean + jnp.sqrt(1 - at) * noise, at)

@@ -15,8 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
+from ..numerics import checked, normal
+from .blocks import program
 from .counter import working_dtype
 from .process import check_parametrisation, convert
 from .schedules import Schedule
@@ -24,6 +26,7 @@ from .schedules import Schedule
 Samples = Float[Array, "..."]
 
 
+@checked
 def sample_ancestral(
     model: Callable[..., Any],
     schedule: Schedule,
@@ -60,13 +63,14 @@ def sample_ancestral(
     return sample_ddim(model, schedule, start, key, eta=1.0, parametrisation=parametrisation, trajectory=trajectory)
 
 
+@checked
 def sample_ddim(
     model: Callable[..., Any],
     schedule: Schedule,
     start: Float[Array, "batch ..."],
     key: PRNGKeyArray | None = None,
     *,
-    eta: Any = 0.0,
+    eta: ArrayLike = 0.0,
     steps: int | None = None,
     parametrisation: str = "epsilon",
     trajectory: bool = False,
@@ -108,7 +112,7 @@ def sample_ddim(
             t, signal, other, spread = now
             x = signal * x + other * predict(x, t)
             if not silent:
-                x = x + spread * jax.random.normal(jax.random.fold_in(key, t), x.shape, x.dtype)
+                x = x + spread * normal(jax.random.fold_in(key, t), x.shape, x.dtype)
             return x, x if trajectory else None
 
         last, path = lax.scan(step, x, (jnp.asarray(levels), signal, other, spread))
@@ -117,6 +121,7 @@ def sample_ddim(
     return _over_batch(sample, x, None if silent else key, start.dtype, trajectory)
 
 
+@checked
 def sample_flow(
     model: Callable[..., Any],
     schedule: Schedule,
@@ -160,6 +165,7 @@ def sample_flow(
     return _over_batch(walk, x, None, start.dtype, trajectory)
 
 
+@checked
 def sample_sde(
     model: Callable[..., Any],
     schedule: Schedule,
@@ -207,14 +213,7 @@ def _prepare(model, schedule, start, parametrisation):
         raise ValueError(
             f"start has the shape {start.shape}: pass a batch of points (batch, ...), and not an empty one"
         )
-    point = jax.ShapeDtypeStruct(start.shape[1:], start.dtype)
-    # a function of its own, since jax remembers the trace of one it has seen
-    made = jax.eval_shape(lambda x, t: model(x, t), point, jax.ShapeDtypeStruct((), jnp.int32))
-    if getattr(made, "shape", None) != point.shape:
-        raise ValueError(
-            f"the model maps a point of the shape {point.shape} to {getattr(made, 'shape', made)}: it must return one "
-            "prediction for each entry of its point"
-        )
+    program(model, start)  # for its check
 
     def predict(x, t):
         prediction = model(x.astype(start.dtype), t).astype(x.dtype)

@@ -14,11 +14,12 @@ from ..engine.keys import as_key, stream
 from ..engine.method import as_structure, hyperparameter
 from ..engine.status import NONFINITE, RUNNING
 from ..engine.until import Stop
-from ..numerics import floating
+from ..numerics import checked, floating
 from .loss import denoising_loss
 from .schedules import Schedule
 
 
+@checked
 class DenoisingProblem(eqx.Module):
     r"""The denoising loss of a model on fresh points, levels and noise: a problem for `tl.solve` and `tl.sweep`.
 
@@ -92,21 +93,25 @@ class DenoisingProblem(eqx.Module):
         named = isinstance(levels, str)
         self.levels, self.weights = (levels, None) if named else (None, floating(levels))
 
+    @checked
     def model(self, x: PyTree) -> Any:
         """The model with these arrays in the place of those that it trains."""
         return eqx.combine(x, self.frozen, self.rest)
 
+    @checked
     def initial(self, key: PRNGKeyArray) -> PyTree:
         """The arrays that the model trains, as they were given."""
         del key
         return self.params
 
+    @checked
     def draw(self, key: PRNGKeyArray) -> Float[Array, "batch ..."]:
         """The points of one step."""
         if self.batch is None:
             return self.data(key)
         return self.data[jax.random.randint(key, (self.batch,), 0, self.data.shape[0])]
 
+    @checked
     def loss(self, x: PyTree, key: PRNGKeyArray) -> Float[Array, ""]:
         """The denoising loss on fresh points, levels and noise."""
         return denoising_loss(
@@ -135,6 +140,7 @@ class AveragedState(eqx.Module):
         return self.inner.loss
 
 
+@checked
 class Averaged(Method):
     r"""Any method, read out as the exponential moving average of its iterates.
 
@@ -191,6 +197,7 @@ class _FiniteLoss(Stop):
         return carry, jnp.where(jnp.isfinite(value), jnp.int8(RUNNING), jnp.int8(NONFINITE))
 
 
+@checked
 def fit(
     model: Callable[..., Any],
     data: Any,
@@ -260,6 +267,8 @@ def fit(
             )
 
         watched["held_out"] = on_held_out
+    if rows < 1:
+        raise ValueError(f"rows = {rows} must be at least 1: about how many losses are recorded")
     solving.setdefault("record", Record(every(max(1, steps // rows)), **watched))
     finite = _FiniteLoss(lambda problem, state: state.loss, every=1)
     solving["until"] = finite if solving.get("until") is None else finite | solving["until"]

@@ -32,18 +32,18 @@ class Lane(NamedTuple):
 
     code: Int8[Array, "*lanes"]
     steps: Int32[Array, "*lanes"]
-    value: PyTree
+    value: PyTree[Array]
     bound: Float32[Array, "*lanes"]
-    stops: tuple[PyTree, ...]
-    reductions: tuple[dict[str, PyTree], ...]
+    stops: tuple[PyTree[Array], ...]
+    reductions: tuple[dict[str, PyTree[Array]], ...]
 
 
 class Carry(NamedTuple):
     """Everything that changes: the states, the lanes' records of themselves, and the records' rows."""
 
-    state: PyTree
+    state: PyTree[Array]
     lane: Lane
-    rows: tuple[dict[str, PyTree], ...]
+    rows: tuple[dict[str, PyTree[Array]], ...]
 
 
 class Tables(NamedTuple):
@@ -63,15 +63,17 @@ class Task:
 
     # -- one lane ------------------------------------------------------------------------------------------------------
 
-    def first_state(self, system: list[Array], key: PRNGKeyArray) -> PyTree:
+    def first_state(self, system: list[Array], key: PRNGKeyArray) -> PyTree[Array]:
         method, problem, x0, _, _ = self.rebuild(system)
         return _strong(x0 if self.warm else method.init(problem, stream(key, "init"), x0))
 
-    def next_state(self, system: list[Array], step_stream: PRNGKeyArray, state: PyTree, t: Array) -> PyTree:
+    def next_state(
+        self, system: list[Array], step_stream: PRNGKeyArray, state: PyTree[Array], t: Array
+    ) -> PyTree[Array]:
         method, problem, *_ = self.rebuild(system)
         return _strong(method.step(problem, state, jax.random.fold_in(step_stream, t)))
 
-    def first_lane(self, system: list[Array], state: PyTree, t: Array) -> Lane:
+    def first_lane(self, system: list[Array], state: PyTree[Array], t: Array) -> Lane:
         method, problem, _, records, stops = self.rebuild(system)
         value = _strong(method.readout(problem, state))
         valid = jnp.asarray(True)
@@ -86,11 +88,13 @@ class Task:
             tuple({n: r.init(_strong(r.fn(problem, state))) for n, r in one.reductions.items()} for one in records),
         )
 
-    def row(self, system: list[Array], state: PyTree, which: int) -> dict[str, PyTree]:
+    def row(self, system: list[Array], state: PyTree[Array], which: int) -> dict[str, PyTree[Array]]:
         _, problem, _, records, _ = self.rebuild(system)
         return {name: _strong(fn(problem, state)) for name, fn in records[which].series.items()}
 
-    def reduce(self, system: list[Array], state: PyTree, lane: Lane, t: Array, which: int) -> dict[str, PyTree]:
+    def reduce(
+        self, system: list[Array], state: PyTree[Array], lane: Lane, t: Array, which: int
+    ) -> dict[str, PyTree[Array]]:
         _, problem, _, records, _ = self.rebuild(system)
 
         def update(reduction, carry):
@@ -100,11 +104,11 @@ class Task:
 
         return {name: update(r, lane.reductions[which][name]) for name, r in records[which].reductions.items()}
 
-    def ask(self, system: list[Array], state: PyTree, lane: Lane, t: Array, which: int) -> tuple[PyTree, Array]:
+    def ask(self, system: list[Array], state: PyTree[Array], lane: Lane, t: Array, which: int) -> tuple[PyTree, Array]:
         _, problem, _, _, stops = self.rebuild(system)
         return stops[which].update(lane.stops[which], _strong(stops[which].fn(problem, state)), t)
 
-    def health(self, system: list[Array], state: PyTree, lane: Lane) -> Int8[Array, ""]:
+    def health(self, system: list[Array], state: PyTree[Array], lane: Lane) -> Int8[Array, ""]:
         # the readout and not the state: an optimiser's state may hold an infinity in good health
         method, problem, *_ = self.rebuild(system)
         value = method.readout(problem, state)
@@ -114,7 +118,7 @@ class Task:
         far = _magnitude(value) > lane.bound
         return jnp.where(finite, jnp.where(far, jnp.int8(DIVERGED), jnp.int8(RUNNING)), jnp.int8(NONFINITE))
 
-    def finish(self, system: list[Array], state: PyTree, lane: Lane, found: Array, t: Array) -> Lane:
+    def finish(self, system: list[Array], state: PyTree[Array], lane: Lane, found: Array, t: Array) -> Lane:
         method, problem, *_ = self.rebuild(system)
         ends = (lane.code == RUNNING) & (found != RUNNING)
         value = _strong(method.readout(problem, state))
@@ -328,7 +332,7 @@ def inner_dependence(task: Task, system: list[Any], key: Any, flags: Sequence[bo
         own = new
 
 
-def _strong(tree: PyTree) -> PyTree:
+def _strong(tree: PyTree) -> PyTree[Array]:
     """Arrays without weak types, so that a step cannot change what promotion makes of them."""
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)) if not _is_key(x) else x, tree)
 
@@ -337,12 +341,12 @@ def _is_key(x: Any) -> bool:
     return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
-def _floats(tree: PyTree) -> list[Array]:
+def _floats(tree: PyTree[Array]) -> list[Array]:
     return [
         lax.stop_gradient(x) for x in jax.tree.leaves(tree) if not _is_key(x) and jnp.issubdtype(x.dtype, jnp.inexact)
     ]
 
 
-def _magnitude(tree: PyTree) -> Float32[Array, ""]:
+def _magnitude(tree: PyTree[Array]) -> Float32[Array, ""]:
     sizes = [jnp.max(jnp.abs(x), initial=0).astype(jnp.float32) for x in _floats(tree)]
     return jnp.max(jnp.stack(sizes)) if sizes else jnp.float32(0)

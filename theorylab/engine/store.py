@@ -58,6 +58,9 @@ def refill(tree: PyTree, prefix: str, arrays: Mapping[str, np.ndarray]) -> PyTre
     return jax.tree_util.tree_map_with_path(leaf, tree)
 
 
+SHARE = 30  # seconds of steps, at the least, for one second of writing states
+
+
 class Store:
     """A folder that belongs to one configuration, and to one run at a time, whose processes each write their blocks.
 
@@ -67,7 +70,7 @@ class Store:
     `NotADirectoryError` when a file stands in its place.
     """
 
-    seconds: float = 1.0  # between checkpoints
+    seconds: float = 1.0  # between checkpoints; more where writing one takes long
 
     def __init__(self, path: str | Path, config: dict[str, Any], process: int = 0):
         self.path = Path(path)
@@ -82,7 +85,7 @@ class Store:
             raise StoreError(f"store: {self.path} is in use by another process; wait for it, or name another folder")
         self._lock = lock
         self.config = json.loads(json.dumps({"schema": SCHEMA, **config}))
-        self.interruption, self._saved = Interruption(), time.monotonic()
+        self.interruption, self._saved, self._cost = Interruption(), time.monotonic(), 0.0
         try:
             if process == 0:
                 for left in self.path.rglob(".*.tmp"):
@@ -192,8 +195,9 @@ class Store:
 
     def save(self, block: Block, start: int, *, now: bool = False) -> None:
         """Save a running block, at most once in `seconds` unless `now`."""
-        if not now and time.monotonic() - self._saved < self.seconds:
+        if not now and time.monotonic() - self._saved < self.seconds * max(1, SHARE * self._cost):
             return
+        start_of_write = time.monotonic()
         place = {"t": np.asarray(block.t), "outer": block.outer, "inner": block.inner}
         results = {} if block.results is None else named(block.results, "results.")
         content = {**place, **named(block.carry, "carry."), **results}
@@ -201,6 +205,7 @@ class Store:
         for file in self._states(start)[:-2]:
             file.unlink()
         self._saved = time.monotonic()
+        self._cost = self._saved - start_of_write
 
     def resume(self, block: Block, start: int) -> None:
         """Bring a block to the latest state that was saved of it, if there is one."""

@@ -1,7 +1,6 @@
 """Constraints and proximal terms: maps that a method applies after every move."""
 
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -9,12 +8,14 @@ import jax.numpy as jnp
 import optax
 from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree, ScalarLike
 
 from ..engine.method import as_structure
-from .epochs import descend, mean_operator
+from ..numerics import checked
+from .epochs import Game, descend, mean_operator
 
 
+@checked
 def box(lower: PyTree[ArrayLike], upper: PyTree[ArrayLike]) -> Callable:
     r"""The projection onto $\{x : l \le x \le u\}$, entry by entry.
 
@@ -39,6 +40,7 @@ def box(lower: PyTree[ArrayLike], upper: PyTree[ArrayLike]) -> Callable:
     return jax.tree_util.Partial(_box, lower, upper)
 
 
+@checked
 def nonnegative() -> Callable:
     r"""The projection onto $\{x : x \ge 0\}$.
 
@@ -53,7 +55,8 @@ def nonnegative() -> Callable:
     return jax.tree_util.Partial(_nonnegative)
 
 
-def ball(radius: ArrayLike, centre: PyTree[ArrayLike] | None = None) -> Callable:
+@checked
+def ball(radius: ScalarLike, centre: PyTree[ArrayLike] | None = None) -> Callable:
     r"""The projection onto the Euclidean ball $\{x : |x - c| \le r\}$ of all that x holds.
 
     **Arguments**: `radius` r > 0, (); `centre` c, like x, or None for the origin.
@@ -71,6 +74,7 @@ def ball(radius: ArrayLike, centre: PyTree[ArrayLike] | None = None) -> Callable
     return jax.tree_util.Partial(_ball, _positive("radius", radius), None if centre is None else _floats(centre))
 
 
+@checked
 def simplex(scale: ArrayLike = 1.0) -> Callable:
     r"""The projection onto the simplex $\{x \ge 0 : \sum_k x_k = s\}$ of all the entries that x holds.
 
@@ -93,7 +97,8 @@ def simplex(scale: ArrayLike = 1.0) -> Callable:
     return jax.tree_util.Partial(_simplex, _positive("scale", scale))
 
 
-def l1(weight: ArrayLike) -> Callable:
+@checked
+def l1(weight: ScalarLike) -> Callable:
     r"""The proximal map of $\text{weight} \cdot |x|_1$, the soft threshold.
 
     $x \mapsto \operatorname{sign}(x) \max(|x| - \text{step} \cdot \text{weight}, 0)$.
@@ -113,6 +118,7 @@ def l1(weight: ArrayLike) -> Callable:
     return jax.tree_util.Partial(_l1, _positive("weight", weight))
 
 
+@checked
 class Constrained(eqx.Module):
     r"""A game with constraints or proximal terms: find x* with $0 \in F(x^\star) + \partial g(x^\star)$.
 
@@ -136,11 +142,11 @@ class Constrained(eqx.Module):
         [[1.0, 0.0], [1.0, 1.0]]
     """
 
-    game: Any
+    game: Game
     constraint: PyTree[Callable | None]
     solution: PyTree[Array] | None
 
-    def __init__(self, game: Any, constraint: PyTree, *, solution: PyTree[ArrayLike] | None = None):
+    def __init__(self, game: Game, constraint: PyTree, *, solution: PyTree[ArrayLike] | None = None):
         for leaf in jax.tree.leaves(constraint, is_leaf=_is_map):
             if not _is_map(leaf):
                 raise ValueError(
@@ -158,10 +164,12 @@ class Constrained(eqx.Module):
         """The number of components."""
         return self.game.n
 
+    @checked
     def component(self, i: int | Int[Array, ""], x: PyTree[Array]) -> PyTree[Array]:
         """F_i(x), a pytree like x."""
         return self.game.component(i, x)
 
+    @checked
     def operator(self, x: PyTree[Array]) -> PyTree[Array]:
         """The mean F(x), a pytree like x."""
         return mean_operator(self.game, x)
@@ -171,10 +179,12 @@ class Constrained(eqx.Module):
         """The game's own `(indices, x) -> mean of those components`; no attribute where the game has none."""
         return self.game.minibatch
 
+    @checked
     def initial(self, key: PRNGKeyArray) -> PyTree[Array]:
         """The game's own, projected; a proximal term is left out of it (its step is 0)."""
         return self.prox(self.game.initial(key), 0.0)
 
+    @checked
     def prox(self, x: PyTree[Array], step: float | Float[Array, ""]) -> PyTree[Array]:
         """Each part of x under its map, a pytree like x."""
         try:
@@ -190,7 +200,8 @@ class Constrained(eqx.Module):
         return found
 
 
-def natural_residual(problem: Any, x: PyTree[ArrayLike], step: float | Float[Array, ""] = 1.0) -> Float[Array, ""]:
+@checked
+def natural_residual(problem: Game, x: PyTree[ArrayLike], step: float | Float[Array, ""] = 1.0) -> Float[Array, ""]:
     r"""How far x is from a solution: $|x - \operatorname{prox}(x - \gamma F(x), \gamma)| / \gamma$.
 
     It is zero exactly at the solutions, whatever $\gamma$ is, and |F(x)| where there is no constraint. For a stop:

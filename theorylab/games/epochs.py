@@ -3,16 +3,16 @@
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree
 
 from ..engine.method import Method, hyperparameter, start
-from ..numerics import lane_scan
+from ..numerics import checked, lane_scan, normal
 from . import orders
 from .schedules import requires, scaled
 
@@ -21,6 +21,16 @@ NOISE_SITES = ("none", "oracle_step", "oracle_epoch", "iterate")
 draw for all; or the iterate, at the epoch's end."""
 
 Oracle = Callable[[PyTree[Array]], PyTree[Array]]
+
+
+@runtime_checkable
+class Game(Protocol):
+    """A finite sum of n operators, each by its number."""
+
+    @property
+    def n(self) -> int: ...
+
+    def component(self, i: Int[Array, ""], x: PyTree) -> PyTree: ...
 
 
 class EpochState(eqx.Module):
@@ -126,6 +136,10 @@ def mean_operator(problem: Any, x: PyTree[Array]) -> PyTree[Array]:
     return minibatch(problem, jnp.arange(problem.n, dtype=jnp.int32), x)
 
 
+def _optional(value: ArrayLike | None) -> Any:
+    return None if value is None else hyperparameter(value)
+
+
 class EpochMethod(Method):
     r"""A method whose step is one epoch: n updates under every order, 2n under `"flipflop"`.
 
@@ -151,7 +165,7 @@ class EpochMethod(Method):
     step_size: eqx.AbstractVar[Any]
     batch_size: int = eqx.field(static=True, kw_only=True, default=1, converter=lambda value: _batch_size(value))
     noise_site: str = eqx.field(static=True, kw_only=True, default="none", converter=lambda value: _noise_site(value))
-    sigma: Float[Array, "*lanes"] | None = eqx.field(kw_only=True, default=None, converter=hyperparameter)
+    sigma: Float[Array, "*lanes"] | None = eqx.field(kw_only=True, default=None, converter=_optional)
 
     @property
     @abc.abstractmethod
@@ -167,10 +181,12 @@ class EpochMethod(Method):
         del problem, x
         return None
 
+    @checked
     def scaled(self, factor: float | Array) -> "EpochMethod":
         """The same method with every step size multiplied by a factor."""
         return _with_steps(self, {name: scaled(getattr(self, name), factor) for name in self.steps})
 
+    @checked
     def at(self, updates: Int[Array, ""] | None, x: PyTree[Array]) -> "EpochMethod":
         """The method with the step sizes of one update, in the precision of x, where they follow a schedule."""
         dtype = jnp.result_type(*jax.tree.leaves(x))
@@ -226,6 +242,7 @@ class EpochMethod(Method):
             x = jax.tree.map(lambda leaf, unit: leaf + level * unit, x, epoch_noise)
         return EpochState(x, memory, state.kept, updates, state.sigma)
 
+    @checked
     def oracles(
         self, problem: Any, indices: Int[Array, " g"], noise: PyTree[Array] | None, sigma: Array | None
     ) -> tuple[Oracle, ...]:
@@ -242,6 +259,7 @@ class EpochMethod(Method):
 
         return tuple(jax.tree_util.Partial(oracle, s) for s in range(self.samples))
 
+    @checked
     def level(self, problem: Any, sigma: Any) -> Array:
         r"""The standard deviation $\gamma \sqrt n\, \sigma$ of the smoothing noise."""
         return self.step_size * (float(np.sqrt(problem.n)) * sigma)
@@ -299,7 +317,7 @@ def noise_level(method: EpochMethod, problem: Any, x: PyTree[Array]) -> Float[Ar
 def _normal(key, x, shape):
     leaves, structure = jax.tree.flatten(x)
     keys = jax.random.split(key, len(leaves))
-    draws = [jax.random.normal(k, (*shape, *leaf.shape), leaf.dtype) for k, leaf in zip(keys, leaves, strict=True)]
+    draws = [normal(k, (*shape, *leaf.shape), leaf.dtype) for k, leaf in zip(keys, leaves, strict=True)]
     return jax.tree.unflatten(structure, draws)
 
 

@@ -9,8 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Int, PRNGKeyArray, PyTree
 
 from ..engine.method import as_structure
+from ..numerics import checked, normal
 
 
+@checked
 class FiniteSum(eqx.Module):
     r"""A variational inequality $F(x^\star) = 0$ with $F = \frac1n \sum_i F_i$, from its component operators.
 
@@ -54,15 +56,18 @@ class FiniteSum(eqx.Module):
         self.n = n
         self.data, self.solution, self.start = (jax.tree.map(jnp.asarray, tree) for tree in (data, solution, start))
 
+    @checked
     def component(self, i: int | Int[Array, ""], x: PyTree[Array]) -> PyTree[Array]:
         """F_i(x), a pytree like x."""
         return self.function(i, x) if self.data is None else self.function(i, x, self.data)
 
+    @checked
     def operator(self, x: PyTree[Array]) -> PyTree[Array]:
         """The mean F(x), a pytree like x."""
         values = jax.vmap(self.component, (0, None))(jnp.arange(self.n, dtype=jnp.int32), x)
         return jax.tree.map(lambda value: jnp.mean(value, axis=0), values)
 
+    @checked
     def initial(self, key: PRNGKeyArray) -> PyTree[Array]:
         """Where a method begins: `start`, or else the solution plus a standard normal draw in each entry.
 
@@ -76,10 +81,11 @@ class FiniteSum(eqx.Module):
             )
         leaves, structure = jax.tree.flatten(self.solution)
         keys = jax.random.split(key, len(leaves))
-        draws = [leaf + jax.random.normal(k, leaf.shape, leaf.dtype) for k, leaf in zip(keys, leaves, strict=True)]
+        draws = [leaf + normal(k, leaf.shape, leaf.dtype) for k, leaf in zip(keys, leaves, strict=True)]
         return jax.tree.unflatten(structure, draws)
 
 
+@checked
 class descent_ascent(eqx.Module):
     r"""The operator of $\min_u \max_v f(u, v)$ by automatic differentiation.
 
@@ -116,6 +122,7 @@ class descent_ascent(eqx.Module):
         return value
 
 
+@checked
 def min_max(
     f: Callable,
     n: int,

@@ -9,9 +9,11 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from ..numerics import checked, normal
 from .affine import AffineGame
 
 
+@checked
 def quadratic_game(
     key: PRNGKeyArray,
     *,
@@ -48,6 +50,7 @@ def quadratic_game(
     return AffineGame(*_quadratic(key, components, dim, mu, lipschitz, heterogeneous))
 
 
+@checked
 def bilinear_game(
     key: PRNGKeyArray,
     *,
@@ -82,6 +85,7 @@ def bilinear_game(
     return AffineGame(*_bilinear(key, components, dim, mu, lipschitz, heterogeneous))
 
 
+@checked
 def convex_concave_game(
     key: PRNGKeyArray,
     *,
@@ -119,6 +123,7 @@ def convex_concave_game(
     return AffineGame(*_convex_concave(key, components, dim, lipschitz, heterogeneous))
 
 
+@checked
 def wgan_mean_game(
     key: PRNGKeyArray,
     *,
@@ -152,8 +157,8 @@ def wgan_mean_game(
     _check(components, k)
     key_data, key_noise = jax.random.split(key)
     deviation = jnp.sqrt(jnp.asarray(variance, float))
-    data = mean + deviation * jax.random.normal(key_data, (components, k))
-    gap = data - deviation * jax.random.normal(key_noise, (components, k))
+    data = mean + deviation * normal(key_data, (components, k))
+    gap = data - deviation * normal(key_noise, (components, k))
     matrix = jnp.block([[jnp.zeros((k, k)), jnp.eye(k)], [-jnp.eye(k), jnp.zeros((k, k))]])
     offsets = jnp.concatenate([-gap, jnp.zeros_like(gap)], axis=1)
     solution = jnp.concatenate([jnp.zeros(k), jnp.mean(gap, axis=0)])
@@ -166,7 +171,7 @@ def _quadratic(key, components, dim, mu, lipschitz, heterogeneous):
     curvature, coupling = jnp.linspace(mu, lipschitz, dim), jnp.linspace(0.0, 1.0, dim)
     spectra = jnp.stack([curvature, coupling, curvature])
     p, b, c = _symmetric(jnp.stack([key_p, key_b, key_c]), components, spectra, heterogeneous)
-    return jnp.block([[p, b], [-b, c]]), jax.random.normal(key_offset, (components, 2 * dim))
+    return jnp.block([[p, b], [-b, c]]), normal(key_offset, (components, 2 * dim))
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
@@ -176,8 +181,8 @@ def _convex_concave(key, components, dim, lipschitz, heterogeneous):
     p, c = _symmetric(jnp.stack([key_p, key_c]), components, spectra, heterogeneous)
     zero = jnp.zeros_like(p)
     matrices = jnp.block([[p, zero], [zero, c]])
-    offsets = jax.random.normal(key_offset, (components, 2 * dim))
-    solution = jax.random.normal(key_solution, (2 * dim,))
+    offsets = normal(key_offset, (components, 2 * dim))
+    solution = normal(key_solution, (2 * dim,))
     residual = jnp.mean(matrices, axis=0) @ solution + jnp.mean(offsets, axis=0)
     return matrices, offsets - residual[None], solution
 
@@ -187,7 +192,7 @@ def _bilinear(key, components, dim, mu, lipschitz, heterogeneous):
     key_b, key_offset = jax.random.split(key)
     (b,) = _symmetric(key_b[None], components, jnp.linspace(mu, lipschitz, dim)[None], heterogeneous)
     zero = jnp.zeros_like(b)
-    offsets = jax.random.normal(key_offset, (components, 2 * dim)) / components
+    offsets = normal(key_offset, (components, 2 * dim)) / components
     return jnp.block([[zero, b], [-b, zero]]), offsets
 
 

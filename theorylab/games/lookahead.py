@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from ..engine import keys
+from ..numerics import checked
 from . import orders
 
 
@@ -29,6 +30,7 @@ class ExtragradientState(NamedTuple):
     lookahead: PyTree[Array] | None
 
 
+@checked
 def extragradient_optimiser(
     optimiser: optax.GradientTransformation, lookahead: optax.GradientTransformation | None = None
 ) -> optax.GradientTransformationExtraArgs:
@@ -91,6 +93,7 @@ def extragradient_optimiser(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+@checked
 def batches(
     key: PRNGKeyArray, n: int, batch_size: int = 1, *, order: str = "reshuffle", epoch: int
 ) -> Iterator[Int[np.ndarray, " b"]]:
@@ -115,6 +118,8 @@ def batches(
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or not 1 <= batch_size <= n:
         raise ValueError(f"batch_size = {batch_size!r} must be an integer from 1 to n = {n}")
+    if epoch < 0:
+        raise ValueError(f"epoch = {epoch} must be at least 0: it counts the epochs before this one")
     kept = orders.fixed(order, jax.random.split(keys.stream(key, "init"))[1], n)
     blocks = orders.groups(order, keys.step_key(key, epoch), n, kept, batch_size=batch_size)
     return (index for block in blocks for index in np.asarray(block))

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
-from ..numerics import richardson_weights, spectral_radius
+from ..numerics import checked, richardson_weights, spectral_radius
 from . import exact
 from .chains import epoch_averages
 from .kept_orders import every_order, fixed_points
@@ -51,6 +51,7 @@ class Moments(NamedTuple):
         return bool(np.isfinite(self.mse))
 
 
+@checked
 def stationary_moments(
     game: Any,
     method: Any,

@@ -6,12 +6,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
+from ..numerics import checked
+
 ORDERS = ("independent", "reshuffle", "once", "cyclic", "flipflop")
 """`"independent"`: n uniform draws with replacement; `"reshuffle"`: a new permutation each epoch; `"once"`: one
 permutation, drawn at the start and kept; `"cyclic"`: 0, 1, ..., n-1 always; `"flipflop"`: a new permutation and then
 the same one backwards, 2n indices an epoch."""
 
 
+@checked
 def check(order: str) -> str:
     """The order itself, when it is one.
 
@@ -35,6 +38,7 @@ def check(order: str) -> str:
     raise ValueError(f"order = {order!r} is not one of {', '.join(map(repr, ORDERS))}{hint}")
 
 
+@checked
 def fixed(order: str, key: PRNGKeyArray, n: int) -> Int[Array, " n"] | None:
     """What an order keeps for the whole run: the permutation of `"once"`, nothing for the others.
 
@@ -48,9 +52,10 @@ def fixed(order: str, key: PRNGKeyArray, n: int) -> Int[Array, " n"] | None:
         >>> sorted(tl.games.orders.fixed("once", jax.random.key(0), 3).tolist())
         [0, 1, 2]
     """
-    return _permutation(key, n) if order == "once" else None
+    return _permutation(key, n) if check(order) == "once" else None
 
 
+@checked
 def table(order: str, key: PRNGKeyArray, n: int, kept: Int[Array, " n"] | None = None) -> Int[Array, " m"]:
     """The indices of one epoch. They depend on the key alone, so that runs that share it share the draws.
 
@@ -75,6 +80,7 @@ def table(order: str, key: PRNGKeyArray, n: int, kept: Int[Array, " n"] | None =
     return jnp.concatenate([forward, forward[::-1]]) if order == "flipflop" else forward
 
 
+@checked
 def groups(
     order: str,
     key: PRNGKeyArray,
@@ -102,6 +108,8 @@ def groups(
         >>> [block.tolist() for block in tl.games.orders.groups("cyclic", jax.random.key(0), 5, batch_size=2)]
         [[[0, 1], [2, 3]], [[4]]]
     """
+    if not 1 <= batch_size <= n:
+        raise ValueError(f"batch_size = {batch_size} must be an integer from 1 to n = {n}")
     keys = [key] if samples == 1 else list(jax.random.split(key, samples))
     sequence = jnp.concatenate([_pass(order, one, n, kept) for one in keys])
     size = samples * batch_size

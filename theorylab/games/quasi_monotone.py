@@ -7,6 +7,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from ..numerics import checked
 from .finite_sum import FiniteSum
 from .generators import bilinear_game, quadratic_game
 
@@ -14,6 +15,7 @@ LEAST_SINC = -0.21723362821122166
 """The least value of sin(z) / z, at z = 4.4934."""
 
 
+@checked
 class QuasiMonotoneGame(FiniteSum):
     r"""A finite sum whose mean satisfies $\langle F(x), x - x^\star\rangle \ge \mu |x - x^\star|^2 - \lambda$.
 
@@ -37,6 +39,7 @@ class QuasiMonotoneGame(FiniteSum):
         self.mu, self.weakness = jnp.asarray(mu), jnp.asarray(weakness)
 
 
+@checked
 def quasi_monotone_game(
     key: PRNGKeyArray,
     *,
@@ -87,6 +90,7 @@ def quasi_monotone_game(
     return QuasiMonotoneGame(game, mu=mu, weakness=weakness)
 
 
+@checked
 def quasi_strongly_monotone_game(
     key: PRNGKeyArray,
     *,

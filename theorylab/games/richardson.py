@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from ..engine.method import Method, start
-from ..numerics import richardson_weights
+from ..numerics import checked, richardson_weights
 
 COUPLINGS = ("shared", "independent")
 
@@ -36,6 +36,7 @@ class RichardsonState(eqx.Module):
     steps: Int[Array, ""] | None = None
 
 
+@checked
 class Richardson(Method):
     r"""Richardson-Romberg extrapolation of any method: $\hat x = \sum_j w_j\, x^{(m_j \gamma)}$.
 
@@ -99,6 +100,7 @@ class Richardson(Method):
         each = [self.method.scaled(m) for m in self.multipliers]  # pyright: ignore[reportAttributeAccessIssue]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
 
+    @checked
     def combine(self, values: PyTree[Array]) -> PyTree[Array]:
         """The weighted sum over the leading axis."""
 

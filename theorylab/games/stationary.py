@@ -120,8 +120,8 @@ def _unpacked(packed, d):
 
 
 def _linear_operator(size, apply):
-    # the stubs of scipy know the subclass's constructor alone
-    return sparse.LinearOperator((size, size), matvec=lambda v: apply(np.ravel(v)), dtype=float)  # pyright: ignore
+    # the stubs of scipy do not know that this class's `__new__` takes the functions of a subclass that it then makes
+    return sparse.LinearOperator((size, size), matvec=lambda v: apply(np.ravel(v)), dtype=float)  # pyright: ignore[reportCallIssue]
 
 
 def _ms_radius(second_map, drift, contraction):

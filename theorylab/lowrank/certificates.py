@@ -5,13 +5,16 @@ from typing import SupportsFloat
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, Real
 
+from ..numerics import checked
+from ..numerics.checked import finite
 from .matrix_losses import check_constants
 from .two_layer import check_factors
 
 
-def imbalance(W1: ArrayLike, W2: ArrayLike) -> Float[Array, "h h"]:
+@checked
+def imbalance(W1: Real[ArrayLike, "n h"], W2: Real[ArrayLike, "m h"]) -> Float[Array, "h h"]:
     r"""The imbalance $D = W_1^TW_1 - W_2^TW_2$, which gradient flow keeps.
 
     **Arguments**: `W1` (n, h) and `W2` (m, h).
@@ -28,7 +31,10 @@ def imbalance(W1: ArrayLike, W2: ArrayLike) -> Float[Array, "h h"]:
     return W1.T @ W1 - W2.T @ W2
 
 
-def imbalance_drift(W1: ArrayLike, W2: ArrayLike, gradient: ArrayLike, step_size: ArrayLike) -> Float[Array, "h h"]:
+@checked
+def imbalance_drift(
+    W1: Real[ArrayLike, "n h"], W2: Real[ArrayLike, "m h"], gradient: Real[ArrayLike, "n m"], step_size: ArrayLike
+) -> Float[Array, "h h"]:
     r"""What one step of gradient descent adds to the imbalance, exactly.
 
     $D^+ - D = \eta^2\big((GW_2)^TGW_2 - (G^TW_1)^TG^TW_1\big)$, of nuclear norm at most $\eta^2|\nabla L|^2$. Steps
@@ -51,6 +57,7 @@ def imbalance_drift(W1: ArrayLike, W2: ArrayLike, gradient: ArrayLike, step_size
     return jnp.asarray(step_size, W1.dtype) ** 2 * (along1.T @ along1 - along2.T @ along2)
 
 
+@checked
 def imbalance_certificate(
     W1: ArrayLike,
     W2: ArrayLike,
@@ -107,6 +114,7 @@ def imbalance_certificate(
     return float(max(0.0, alpha / 2)), float(beta / 2)
 
 
+@checked
 def spectral_margin(
     W: ArrayLike, solution: ArrayLike, *, mu: SupportsFloat, lipschitz: SupportsFloat
 ) -> tuple[float, float]:
@@ -130,6 +138,7 @@ def spectral_margin(
     W, solution = np.asarray(W, float), np.asarray(solution, float)
     if W.ndim != 2 or W.shape != solution.shape:
         raise ValueError(f"W has the shape {W.shape} and solution {solution.shape}: pass two matrices of one shape")
+    finite(W=W, solution=solution)
     mu, lipschitz = float(mu), float(lipschitz)
     check_constants(mu, lipschitz)
     values = np.linalg.svd(solution, compute_uv=False)
@@ -137,6 +146,7 @@ def spectral_margin(
     return float(max(0.0, values[-1] - radius)), float(values[0] + radius)
 
 
+@checked
 def claimed_certificate(W1: ArrayLike, W2: ArrayLike, margin: Sequence | None = None) -> tuple[float, float]:
     r"""The paper's bounds $\alpha_1$ and $\alpha_2$: those of `imbalance_certificate`, with one margin in both roots.
 

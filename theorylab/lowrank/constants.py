@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from ..numerics import checked, normal
 from .problems import check_rank
 from .sensing import Sensing
 
@@ -46,6 +47,7 @@ class RestrictedConstants(NamedTuple):
         return self.largest / self.smallest if self.smallest > 0 else np.inf
 
 
+@checked
 def restricted_constants(
     operator: Sensing,
     rank: int,
@@ -105,12 +107,13 @@ def _ratios(operator, rank, draws, support, key, outliers):
 
     def one(key):
         keys = jax.random.split(key, 3)
-        L, R = (jax.random.normal(k, (n, rank), operator_dtype) for k, n in zip(keys[:2], (n1, n2), strict=True))
+        L, R = (normal(k, (n, rank), operator_dtype) for k, n in zip(keys[:2], (n1, n2), strict=True))
         sizes = jnp.abs(operator.apply_factors(L, R)) / jnp.linalg.norm(L @ R.T)
         if support == "random":
             hit = jax.random.bernoulli(keys[2], outliers, (m,))
         else:
-            hit = jnp.argsort(jnp.argsort(-sizes)).astype(outliers.dtype) < jnp.round(outliers * m)
+            sizes = jnp.sort(sizes)
+            hit = jnp.arange(m - 1, -1, -1, dtype=outliers.dtype) < jnp.round(outliers * m)
         return jnp.mean(sizes), jnp.mean(jnp.where(hit, -sizes, sizes))
 
     leaves = [leaf for leaf in jax.tree.leaves(operator) if jnp.issubdtype(leaf.dtype, jnp.floating)]
@@ -137,6 +140,7 @@ class SharpnessConstants(NamedTuple):
         return self.lipschitz / self.sharpness if self.sharpness > 0 else np.inf
 
 
+@checked
 def gaussian_constants(outliers: float | int = 0.0, support: str = "random") -> SharpnessConstants:
     r"""The restricted constants of Gaussian measurements as their number goes to infinity.
 

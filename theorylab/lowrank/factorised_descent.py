@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, ScalarLike
 
 from ..engine.method import Method, hyperparameter, start
+from ..numerics import checked, normal
 from .matrix_losses import FactorPair, MatrixLoss, factor_pair
 from .problems import check_rank
 from .two_layer import extreme_curvatures, reciprocal_step, smoothness_polynomial
@@ -57,6 +58,7 @@ class DescentState(eqx.Module):
     bound: Float[Array, ""] | None = None
 
 
+@checked
 class FactorisedDescent(Method):
     r"""Gradient descent on the factors of a matrix, both at once, by constant or by certified steps.
 
@@ -89,12 +91,12 @@ class FactorisedDescent(Method):
     rule: str = eqx.field(static=True)
     exponent: Float[Array, "*lanes"]
 
-    def __init__(self, step_size: Any = None, rule: str = "constant", *, exponent: Any = 2.0):
+    def __init__(self, step_size: ArrayLike | None = None, rule: str = "constant", *, exponent: ArrayLike = 2.0):
         if rule not in STEP_RULES:
             raise ValueError(f"rule = {rule!r} is not one of {', '.join(map(repr, STEP_RULES))}")
         if step_size is None and rule == "constant":
             raise ValueError("step_size = None, but rule = 'constant' needs it: pass a number, or rule='local'")
-        self.step_size = hyperparameter(step_size)
+        self.step_size = None if step_size is None else hyperparameter(step_size)
         self.rule, self.exponent = rule, hyperparameter(exponent)
 
     @property
@@ -139,6 +141,7 @@ class FactorisedDescent(Method):
         first, exponent = jnp.asarray(self.step_size, W1.dtype), jnp.asarray(self.exponent, W1.dtype)
         return DescentState(x, state.bound * jnp.sqrt(1 + first**exponent))
 
+    @checked
     def next_step_size(self, problem: MatrixLoss, state: DescentState) -> Float[Array, ""]:
         """The size of the step that a state is about to take, ()."""
         W1, W2 = factor_pair(state.x)
@@ -155,8 +158,9 @@ class FactorisedDescent(Method):
         return eta if state.bound is None else jnp.minimum(eta, state.bound)
 
 
+@checked
 def small_factors(
-    key: PRNGKeyArray, shape: tuple[int, int], rank: int, entry_std: ArrayLike, ratio: ArrayLike = 1 / 3
+    key: PRNGKeyArray, shape: tuple[int, int], rank: int, entry_std: ScalarLike, ratio: ArrayLike = 1 / 3
 ) -> FactorPair:
     r"""A small imbalanced start: $F_0 = \alpha\tilde F$ and $G_0 = \rho\alpha\tilde G$, with standard normal entries.
 
@@ -180,12 +184,13 @@ def small_factors(
         if not isinstance(value, Tracer) and not 0 <= np.asarray(value) < np.inf:
             raise ValueError(f"{name} = {value} must be finite and >= 0")
     keys = jax.random.split(key)
-    F, G = (jax.random.normal(k, (n, rank)) for k, n in zip(keys, shape, strict=True))
+    F, G = (normal(k, (n, rank)) for k, n in zip(keys, shape, strict=True))
     scale = jnp.asarray(entry_std, F.dtype)
     return scale * F, scale * jnp.asarray(ratio, G.dtype) * G
 
 
-def rescaled_factors(F: Float[Array, "n1 rank"], G: Float[Array, "n2 rank"], scale: ArrayLike) -> FactorPair:
+@checked
+def rescaled_factors(F: Float[Array, "n1 rank"], G: Float[Array, "n2 rank"], scale: ScalarLike) -> FactorPair:
     r"""The one step that mends slow descent: the same product, with $F^TF = \beta^2 I$.
 
     With the thin singular value decomposition $F = A\Sigma B$ the new pair is $\beta A$ and $\beta^{-1}GB^T\Sigma$.

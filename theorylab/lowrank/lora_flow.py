@@ -1,7 +1,7 @@
 """The gradient flow of low-rank adapters: one pair beside a frozen matrix, and one pair on each of two layers."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -9,13 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Bool, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, ScalarLike
 
-from ..numerics import floating, integrate
+from ..numerics import checked, floating, integrate
+from ..numerics.checked import Numbers
 from ..numerics.flow import check_times
 from .problems import check_rank
 
 REDUCTIONS = ("auto", "never")
+Four = tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]
+"""`Adapters`, or a tuple like it."""
 
 
 class Adapters(NamedTuple):
@@ -83,14 +86,15 @@ class TwoLayerLoraSolution(eqx.Module):
     steps: Int[Array, "*lanes"]
 
 
+@checked
 def lora_flow(
-    difference: Any,
+    difference: Numbers,
     A0: ArrayLike,
     B0: ArrayLike,
-    ts: Any,
+    ts: Numbers,
     *,
-    rtol: ArrayLike = 1e-6,
-    atol: ArrayLike = 1e-9,
+    rtol: ScalarLike = 1e-6,
+    atol: ScalarLike = 1e-9,
     reduce: str = "auto",
 ) -> LoraSolution:
     r"""The gradient flow of $\frac12\|D - BA\|_F^2$: adapters B A beside a frozen W0 whose target is W0 + D.
@@ -141,15 +145,16 @@ def lora_flow(
         )
 
 
+@checked
 def two_layer_lora_flow(
     W1: ArrayLike,
     W2: ArrayLike,
     target: ArrayLike,
-    adapters: Any,
-    ts: Any,
+    adapters: Four,
+    ts: Numbers,
     *,
-    rtol: ArrayLike = 1e-6,
-    atol: ArrayLike = 1e-9,
+    rtol: ScalarLike = 1e-6,
+    atol: ScalarLike = 1e-9,
 ) -> TwoLayerLoraSolution:
     r"""The gradient flow of $\frac12\|Y - (W_2 + B_2A_2)(W_1 + B_1A_1)\|_F^2$ in the four adapters.
 
@@ -183,7 +188,8 @@ def two_layer_lora_flow(
         return _solve_layers(W1, W2, target, adapters, jnp.asarray(ts), rtol, atol)
 
 
-def spectral_init(W1: ArrayLike, W2: ArrayLike, target: ArrayLike, rank: int, scale: ArrayLike) -> Adapters:
+@checked
+def spectral_init(W1: ArrayLike, W2: ArrayLike, target: ArrayLike, rank: int, scale: ScalarLike) -> Adapters:
     r"""Adapters with B = 0 and the rows of A along what full fine-tuning would move first.
 
     The rows of A1 are the top right singular vectors of $W_2^T\Delta$ and those of A2 of $\Delta W_1^T$, $\Delta = Y -
@@ -215,7 +221,7 @@ def spectral_init(W1: ArrayLike, W2: ArrayLike, target: ArrayLike, rank: int, sc
     return Adapters(A1, B1, A2, B2)
 
 
-def spectral_pair(gradient: Array, rank: int, scale: ArrayLike, name: str) -> tuple[Array, Array]:
+def spectral_pair(gradient: Array, rank: int, scale: ScalarLike, name: str) -> tuple[Array, Array]:
     """A (rank, n), the top right singular vectors of a gradient (m, n) times the scale, and B (m, rank) of zeros."""
     if not isinstance(gradient, Tracer):
         if not np.all(np.isfinite(gradient)):

@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
+from ..numerics import checked, normal
 from .lora_flow import spectral_pair
 from .problems import check_rank
 
 STARTS = ("spectral", "standard")
 
 
+@checked
 class LoraLinear(eqx.Module):
     r"""A linear layer with a low-rank adapter beside its weight: $y = Wx + B(Ax) + c$.
 
@@ -39,6 +41,7 @@ class LoraLinear(eqx.Module):
         return y + (self.B @ (self.A @ x.reshape(-1))).reshape(y.shape)
 
 
+@checked
 def lorafy(
     model: PyTree,
     rank: int,
@@ -103,6 +106,7 @@ def lorafy(
     return eqx.tree_at(lambda tree: _linears(where(tree)), model, replaced)
 
 
+@checked
 def adapters_only(model: PyTree) -> PyTree:
     """Which leaves of a model are adapters: True for A and B of every `LoraLinear`, False for all else.
 
@@ -133,6 +137,7 @@ def adapters_only(model: PyTree) -> PyTree:
     return jax.tree.map(mark, model, is_leaf=_is_lora)
 
 
+@checked
 def merge_adapters(model: PyTree) -> PyTree:
     """The model with every adapter added to its weight, W + B A: plain linear layers again, at their old cost.
 
@@ -155,6 +160,7 @@ def merge_adapters(model: PyTree) -> PyTree:
     return _replace_adapted(model, merged)
 
 
+@checked
 def unmerge_adapters(merged: PyTree, adapted: PyTree) -> PyTree:
     """The merged model with its adapters beside the weights once more, to go on with their training.
 
@@ -174,7 +180,7 @@ def unmerge_adapters(merged: PyTree, adapted: PyTree) -> PyTree:
         >>> bool(jnp.allclose(back.linear.weight, linear.weight))
         True
     """
-    layers = _require_adapted(adapted)
+    layers = _require_adapted(adapted, "adapted")
     plain = _replace_adapted(adapted, [layer.linear for layer in layers])
     if jax.tree.structure(plain) != jax.tree.structure(merged):
         raise ValueError("merged and adapted are not of one structure: pass what merge_adapters gave, and its model")
@@ -188,6 +194,7 @@ def unmerge_adapters(merged: PyTree, adapted: PyTree) -> PyTree:
     return jax.tree.map(restore, places, merged, adapted, is_leaf=lambda node: isinstance(node, bool))
 
 
+@checked
 def kernel_adapters(
     kernel: Array,
     rank: int,
@@ -230,7 +237,7 @@ def _pair(weight, rank, init, key, gradient, scale):
             raise ValueError(f"gradient has the shape {found} for a weight of shape {weight.shape}: pass one like it")
         return spectral_pair(jnp.asarray(gradient, weight.dtype), rank, scale, "gradient")
     *layers, outputs, inputs = weight.shape
-    A = jax.random.normal(key, (*layers, rank, inputs), weight.dtype) * inputs**-0.5 * jnp.asarray(scale, weight.dtype)
+    A = normal(key, (*layers, rank, inputs), weight.dtype) * inputs**-0.5 * jnp.asarray(scale, weight.dtype)
     return A, jnp.zeros((*layers, outputs, rank), weight.dtype)
 
 
@@ -257,10 +264,10 @@ def _adapted(model):
     return [node for node in jax.tree.leaves(model, is_leaf=_is_lora) if _is_lora(node)]
 
 
-def _require_adapted(model):
+def _require_adapted(model, name="the model"):
     layers = _adapted(model)
     if not layers:
-        raise ValueError("the model has no LoraLinear layer: put adapters on it with lorafy first")
+        raise ValueError(f"{name} has no LoraLinear layer: put adapters on it with lorafy first")
     return layers
 
 

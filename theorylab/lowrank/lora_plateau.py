@@ -1,11 +1,14 @@
 """Why a small Gaussian start ends in a plateau, and how high: the flow of two adapter pairs around one direction."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import ArrayLike, Float
+from jaxtyping import ArrayLike, Float, Real
 
+from ..numerics import checked
+from ..numerics.checked import Numbers, finite
 from ..numerics.flow import check_times
+from .lora_flow import Four
 
 # how far singular directions may disagree, relative: rounding of products and decompositions, with room
 SHARED = 1e-8
@@ -43,12 +46,13 @@ class _Layers(NamedTuple):
     a2: float
 
 
+@checked
 def rank_one_lora_flow(
-    W1: ArrayLike,
-    W2: ArrayLike,
-    target: ArrayLike,
-    adapters: Any,
-    ts: Any,
+    W1: Real[ArrayLike, "h n"],
+    W2: Real[ArrayLike, "m h"],
+    target: Real[ArrayLike, "m n"],
+    adapters: Four,
+    ts: Numbers,
     *,
     rtol: float = 1e-12,
     atol: float = 1e-20,
@@ -92,6 +96,7 @@ def rank_one_lora_flow(
 
     W1, W2, target = (np.asarray(one, float) for one in (W1, W2, target))
     A1, B1, A2, B2 = (np.asarray(one, float) for one in adapters)
+    finite(W1=W1, W2=W2, target=target, **{"adapters.A1": A1, "adapters.A2": A2})
     for name, B in (("B1", B1), ("B2", B2)):
         if np.any(B):
             raise ValueError(f"adapters.{name} is not 0: the prediction is for starts with B = 0")

@@ -1,12 +1,14 @@
 """The flow of two adapter pairs on one singular direction: two angles, their invariant, the end, and the phases."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
+from ..numerics import checked
+from ..numerics.checked import Numbers
 from ..numerics.flow import check_times, integrate
 
 
@@ -30,16 +32,17 @@ class ScalarLora(NamedTuple):
     loss: Float[Array, "*times"]
 
 
+@checked
 def scalar_lora_flow(
-    delta: ArrayLike,
-    w1: ArrayLike,
-    w2: ArrayLike,
-    a1: ArrayLike,
-    a2: ArrayLike,
-    ts: Any,
+    delta: ScalarLike,
+    w1: ScalarLike,
+    w2: ScalarLike,
+    a1: ScalarLike,
+    a2: ScalarLike,
+    ts: Numbers,
     *,
-    rtol: ArrayLike = 1e-6,
-    atol: ArrayLike = 1e-9,
+    rtol: ScalarLike = 1e-6,
+    atol: ScalarLike = 1e-9,
 ) -> ScalarLora:
     r"""The flow of `two_layer_lora_flow` on one direction, from b = 0, in the two angles that are left of it.
 
@@ -90,6 +93,7 @@ def _scalar_gap(delta, w1, w2, p1, p2):
     return delta - w2 * p1 - w1 * p2 - p1 * p2
 
 
+@checked
 def scalar_invariant(
     w1: ArrayLike, w2: ArrayLike, a1: ArrayLike, a2: ArrayLike, b1: ArrayLike, b2: ArrayLike
 ) -> Float[np.ndarray, "*times"]:
@@ -116,6 +120,7 @@ def _potential(w, a, sinh):
     return w * np.arcsinh(sinh) + (a * sinh) ** 2 / 2
 
 
+@checked
 def scalar_final_point(delta: float, w1: float, w2: float, a1: float, a2: float) -> tuple[float, float]:
     r"""Where `scalar_lora_flow` ends, $(p_1, p_2)$ with $w_2p_1 + w_1p_2 + p_1p_2 = \delta$, without an ODE.
 
@@ -152,6 +157,7 @@ def scalar_final_point(delta: float, w1: float, w2: float, a1: float, a2: float)
     return float(product(a1, angle)), float(product(a2, partner(angle)))
 
 
+@checked
 def escape_time(delta: float, w1: float, w2: float, a1: float, a2: float, fraction: float = 0.01) -> float:
     r"""When the linear phase has explained a share of the difference: the end of the first plateau.
 
@@ -173,7 +179,7 @@ def escape_time(delta: float, w1: float, w2: float, a1: float, a2: float, fracti
         >>> round(4.0 * (late - early), 3)  # log(10)
         2.303
     """
-    _check_positive(delta=delta, w1=w1, w2=w2, starts=abs(a1) + abs(a2))
+    _check_positive(delta=delta, w1=w1, w2=w2, **{"a1 and a2": abs(a1) + abs(a2)})
     if not 0 < fraction < 1:
         raise ValueError(f"fraction = {fraction} must lie in (0, 1): the share of the difference that is explained")
     alone = [np.arcsinh(2 * fraction * delta / (w * a**2)) / (2 * delta * w) for w, a in ((w2, a1), (w1, a2)) if a]
@@ -205,6 +211,7 @@ class ClaimedPhases(NamedTuple):
     decay: float
 
 
+@checked
 def claimed_phases(delta: float, w1: float, w2: float, a1: float) -> ClaimedPhases:
     r"""Theorem 4.1 for one direction of a spectral start: two phases, with rates.
 
@@ -241,6 +248,7 @@ def claimed_phases(delta: float, w1: float, w2: float, a1: float) -> ClaimedPhas
     )
 
 
+@checked
 def claimed_alignment(w1: float, w2: float) -> tuple[float, float]:
     r"""Claim 3.2: how the alignment at the end of its phase depends on the scale $\alpha$ of a Gaussian start.
 

@@ -1,14 +1,15 @@
 """What the gradient flow of low-rank adapters does: growth, alignment, and the final error."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike, Float
+from jaxtyping import ArrayLike, Float, Real
 
-from ..numerics import Slope, loglog_slope
-from .lora_flow import Adapters, two_layer_lora_flow
+from ..numerics import Slope, checked, loglog_slope
+from ..numerics.checked import Numbers, finite
+from .lora_flow import Adapters, Four, two_layer_lora_flow
 
 
 class GrowthRates(NamedTuple):
@@ -25,7 +26,8 @@ class GrowthRates(NamedTuple):
     layer2: Float[np.ndarray, " k"]
 
 
-def growth_rates(W1: ArrayLike, W2: ArrayLike, target: ArrayLike) -> GrowthRates:
+@checked
+def growth_rates(W1: Real[ArrayLike, "h n"], W2: Real[ArrayLike, "m h"], target: Real[ArrayLike, "m n"]) -> GrowthRates:
     r"""How fast small adapters grow: $[B_1; A_1^T]$ as $e^{\lambda t}$, $\lambda$ a singular value of $W_2^T\Delta$.
 
     With $\Delta = Y - W_2W_1$ the second layer has those of $\Delta W_1^T$. Where Delta = sigma u v' on singular
@@ -47,7 +49,14 @@ def growth_rates(W1: ArrayLike, W2: ArrayLike, target: ArrayLike) -> GrowthRates
     return GrowthRates(*(np.linalg.svd(g, compute_uv=False) for g in _negative_gradients(W1, W2, target)))
 
 
-def linear_phase(W1: ArrayLike, W2: ArrayLike, target: ArrayLike, adapters: Any, ts: Any) -> Adapters:
+@checked
+def linear_phase(
+    W1: Real[ArrayLike, "h n"],
+    W2: Real[ArrayLike, "m h"],
+    target: Real[ArrayLike, "m n"],
+    adapters: Four,
+    ts: Numbers,
+) -> Adapters:
     r"""The flow linearised at zero adapters, $Z_i(t) = e^{tS_i}Z_i(0)$, exact while $\|B_iA_i\|$ is small.
 
     $Z_1 = [B_1; A_1^T]$, $S_1 = [[0, G_1], [G_1^T, 0]]$ with $G_1 = W_2^T\Delta$ and $G_2 = \Delta W_1^T$: a cosh and
@@ -81,6 +90,7 @@ def linear_phase(W1: ArrayLike, W2: ArrayLike, target: ArrayLike, adapters: Any,
     return Adapters(*found)
 
 
+@checked
 def adapter_invariant(A: ArrayLike, B: ArrayLike) -> Float[np.ndarray, "*times rank rank"]:
     r"""$B^TB - AA^T$, which the gradient flow of any loss of BA conserves; $-A_0A_0^T$ from a start with B = 0.
 
@@ -98,7 +108,13 @@ def adapter_invariant(A: ArrayLike, B: ArrayLike) -> Float[np.ndarray, "*times r
     return np.swapaxes(B, -1, -2) @ B - A @ np.swapaxes(A, -1, -2)
 
 
-def misalignment(A: ArrayLike, B: ArrayLike, left: ArrayLike, right: ArrayLike) -> Float[np.ndarray, "*times"]:
+@checked
+def misalignment(
+    A: Real[ArrayLike, "*times rank n"],
+    B: Real[ArrayLike, "*times m rank"],
+    left: Real[ArrayLike, " m *k"],
+    right: Real[ArrayLike, " n *k"],
+) -> Float[np.ndarray, "*times"]:
     r"""How far the adapters point from given directions: 0 for the same space, 1 for orthogonal ones.
 
     Compares the top left singular vectors U of $[B; A^T]$ with the orthonormalised $T = [L; R]$. For one direction $1
@@ -122,6 +138,7 @@ def misalignment(A: ArrayLike, B: ArrayLike, left: ArrayLike, right: ArrayLike) 
     joined = np.concatenate([np.asarray(left, float), np.asarray(right, float)], axis=0)
     T, _ = np.linalg.qr(joined.reshape(len(joined), -1))
     k = T.shape[1]
+    finite(A=A, B=B)
     U = np.linalg.svd(Z, full_matrices=False)[0][..., :k]
     if k == 1:
         sign = np.where(np.sum(U * T, axis=-2, keepdims=True) < 0, -1.0, 1.0)
@@ -130,7 +147,10 @@ def misalignment(A: ArrayLike, B: ArrayLike, left: ArrayLike, right: ArrayLike) 
     return np.asarray(np.linalg.norm(U - T @ (T.T @ U), axis=(-2, -1)) / np.sqrt(k))
 
 
-def fine_tuning_misalignment(W1: ArrayLike, W2: ArrayLike, target: ArrayLike) -> float:
+@checked
+def fine_tuning_misalignment(
+    W1: Real[ArrayLike, "h n"], W2: Real[ArrayLike, "m h"], target: Real[ArrayLike, "m n"]
+) -> float:
     r"""The share of Delta = Y - W2 W1 that is off the diagonal in the singular bases of $W_2W_1$: 0 where they agree.
 
     The scalar reduction holds at 0. Where singular values of W2 W1 are equal their basis is not unique and the share
@@ -147,6 +167,7 @@ def fine_tuning_misalignment(W1: ArrayLike, W2: ArrayLike, target: ArrayLike) ->
         0.0
     """
     W1, W2, target = (np.asarray(one, float) for one in (W1, W2, target))
+    finite(W1=W1, W2=W2, target=target)
     left, _, right = np.linalg.svd(W2 @ W1)
     turned = left.T @ (target - W2 @ W1) @ right.T
     size = np.linalg.norm(turned)
@@ -154,7 +175,10 @@ def fine_tuning_misalignment(W1: ArrayLike, W2: ArrayLike, target: ArrayLike) ->
     return float(np.linalg.norm(turned) / size) if size > 0 else 0.0
 
 
-def loss_rate(W1: ArrayLike, W2: ArrayLike, target: ArrayLike, adapters: Any) -> float:
+@checked
+def loss_rate(
+    W1: Real[ArrayLike, "h n"], W2: Real[ArrayLike, "m h"], target: Real[ArrayLike, "m n"], adapters: Four
+) -> float:
     r"""$dL/dt = -\|\nabla L\|^2$ along the flow, the sum over the four adapters.
 
     **Arguments**: `W1` (h, n), `W2` (m, h), `target` Y (m, n); `adapters` (A1, B1, A2, B2).
@@ -189,12 +213,13 @@ class FinalLosses(NamedTuple):
     order: Slope
 
 
+@checked
 def final_losses(
     W1: ArrayLike,
     W2: ArrayLike,
     target: ArrayLike,
-    adapters: Any,
-    scales: Any,
+    adapters: Four,
+    scales: Numbers,
     time: float,
     *,
     rtol: float = 1e-9,
@@ -225,6 +250,8 @@ def final_losses(
     scales = np.asarray(scales, float)
     if scales.ndim != 1 or not np.all(scales > 0):
         raise ValueError(f"scales = {scales} must be a row of positive numbers")
+    if not 0 <= time < np.inf:
+        raise ValueError(f"time = {time} must be finite and >= 0, where the flow starts")
     start = jax.tree.map(jnp.asarray, Adapters(*adapters))
     at = jnp.asarray([time], start.A1.dtype)
 
@@ -239,5 +266,6 @@ def final_losses(
 
 def _negative_gradients(W1, W2, target):
     W1, W2, target = (np.asarray(one, float) for one in (W1, W2, target))
+    finite(W1=W1, W2=W2, target=target)
     gap = target - W2 @ W1
     return W2.T @ gap, gap @ W1.T

@@ -1,7 +1,6 @@
 """A low-rank matrix seen through corrupted measurements, with what is known of its truth."""
 
 import warnings
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -9,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, ScalarLike
 
-from ..numerics import floating
+from ..numerics import checked, floating
+from ..numerics.checked import Numbers, finite
 from .entries import EntrySampling, IdentitySensing
 from .sensing import GaussianSensing, Sensing
 
@@ -19,6 +19,7 @@ Factors = tuple[Float[Array, "n1 rank"], Float[Array, "n2 rank"]]
 KINDS = ("uniform", "mirrored")
 
 
+@checked
 class SensingProblem(eqx.Module):
     r"""Measurements $y = \mathcal A(X^\star) + s$ of a low-rank matrix, most of whose errors s are zero.
 
@@ -49,10 +50,10 @@ class SensingProblem(eqx.Module):
     def __init__(
         self,
         operator: Sensing,
-        observations: Any,
+        observations: Numbers,
         *,
         minimum: ArrayLike | None = None,
-        solution: Any = None,
+        solution: Numbers | None = None,
     ):
         y = floating(observations)
         _check("observations", y, (operator.measurements,), "(m,), one for each of the operator's measurements")
@@ -77,15 +78,18 @@ class SensingProblem(eqx.Module):
             return self.given_minimum
         return jnp.mean(jnp.abs(self.noise))
 
+    @checked
     def residual(self, x: Factors) -> Float[Array, " m"]:
         """A(L R') - y, (m,)."""
         return self.operator.apply_factors(*x) - self.observations
 
+    @checked
     def loss(self, x: Factors, key: PRNGKeyArray | None = None) -> Float[Array, ""]:
         """The mean absolute residual at the factors, ()."""
         del key
         return jnp.mean(jnp.abs(self.residual(x)))
 
+    @checked
     def error(self, x: Factors) -> Float[Array, ""]:
         """|L R' - X*| / |X*| in the Frobenius norm, ().
 
@@ -97,8 +101,9 @@ class SensingProblem(eqx.Module):
         return jnp.linalg.norm(L @ R.T - self.solution) / jnp.linalg.norm(self.solution)
 
 
+@checked
 def low_rank_matrix(
-    key: PRNGKeyArray, shape: tuple[int, int], true_rank: int, condition: ArrayLike = 1.0
+    key: PRNGKeyArray, shape: tuple[int, int], true_rank: int, condition: ScalarLike = 1.0
 ) -> Float[Array, "n1 n2"]:
     r"""A random matrix $U \Sigma V^T$ with independent Haar factors and singular values from `condition` down to 1.
 
@@ -128,12 +133,13 @@ def low_rank_matrix(
     return (U * jnp.linspace(condition, 1.0, true_rank, dtype=U.dtype)[None]) @ V.T
 
 
+@checked
 def corrupted_problem(
     key: PRNGKeyArray,
     operator: Sensing,
     solution: Float[Array, "n1 n2"],
     *,
-    outliers: ArrayLike = 0.0,
+    outliers: ScalarLike = 0.0,
     outlier_scale: ArrayLike = 10.0,
     kind: str = "uniform",
 ) -> SensingProblem:
@@ -164,6 +170,7 @@ def corrupted_problem(
             raise ValueError(f"{name} = {value} must lie in [0, {upper:g}): {_MEANING[name]}")
     if kind not in KINDS:
         raise ValueError(f"kind = {kind!r} is not one of {', '.join(map(repr, KINDS))}")
+    finite(solution=solution)
     y = operator.apply(solution)
     key_support, key_size = jax.random.split(key)
     hit = jax.random.bernoulli(key_support, jnp.asarray(outliers, y.dtype), y.shape)
@@ -178,14 +185,15 @@ _MEANING = {
 }
 
 
+@checked
 def sensing_problem(
     key: PRNGKeyArray,
     *,
     shape: tuple[int, int],
     true_rank: int,
     measurements: int,
-    condition: ArrayLike = 1.0,
-    outliers: ArrayLike = 0.0,
+    condition: ScalarLike = 1.0,
+    outliers: ScalarLike = 0.0,
     outlier_scale: ArrayLike = 10.0,
 ) -> SensingProblem:
     r"""Gaussian measurements of a random low-rank matrix, some of them grossly wrong.
@@ -214,14 +222,15 @@ def sensing_problem(
     return corrupted_problem(key_errors, operator, solution, outliers=outliers, outlier_scale=outlier_scale)
 
 
+@checked
 def completion_problem(
     key: PRNGKeyArray,
     *,
     shape: tuple[int, int],
     true_rank: int,
     measurements: int | None = None,
-    condition: ArrayLike = 1.0,
-    outliers: ArrayLike = 0.0,
+    condition: ScalarLike = 1.0,
+    outliers: ScalarLike = 0.0,
     outlier_scale: ArrayLike = 10.0,
 ) -> SensingProblem:
     r"""Robust completion, or with all entries seen robust principal component analysis, of a random low-rank matrix.

@@ -3,16 +3,18 @@
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float, ScalarLike
 
+from ..numerics import checked
 from .problems import Factors, SensingProblem, check_rank
 
 WIDTH = 3.0 / 0.6745
 """Three standard deviations of a normal variable, in units of the median of its size."""
 
 
+@checked
 def truncated_spectral_init(
-    problem: SensingProblem, rank: int, *, outliers: ArrayLike | None = None, imbalance: ArrayLike = 2.0
+    problem: SensingProblem, rank: int, *, outliers: ScalarLike | None = None, imbalance: ScalarLike = 2.0
 ) -> Factors:
     r"""Factors whose product is the best approximation of rank d to $Y = \frac{1}{gm} \sum_{k \in K} y_k A_k$.
 
@@ -53,7 +55,7 @@ def truncated_spectral_init(
     return c * U[:, :rank] * root[None], Vt[:rank].T * root[None] / c
 
 
-def _kept(sizes: Float[Array, " m"], outliers: ArrayLike | None):
+def _kept(sizes: Float[Array, " m"], outliers: ScalarLike | None):
     if outliers is None:
         return sizes <= WIDTH * jnp.median(sizes)
     m = sizes.shape[0]

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.scipy.linalg import cho_factor, cho_solve
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree, ScalarLike
 
 from ..engine.method import Method, hyperparameter, start
 from ..engine.status import CONVERGED, RUNNING, STALLED
 from ..engine.until import Stop
+from ..numerics import checked
 from .problems import Factors, check_rank, warn_if_small
 
 STEPS = ("polyak", "geometric", "constant")
@@ -69,6 +70,7 @@ class SubgradientState(eqx.Module):
     scale: Float[Array, ""] | None = None
 
 
+@checked
 class PreconditionedSubgradient(Method):
     r"""OPSA: the subgradient in each factor times the damped inverse Gram matrix of the other.
 
@@ -124,11 +126,11 @@ class PreconditionedSubgradient(Method):
 
     def __init__(
         self,
-        damping: Any,
+        damping: ArrayLike,
         step: str = "polyak",
-        decay: Any = None,
+        decay: ArrayLike | None = None,
         *,
-        step_size: Any = None,
+        step_size: ArrayLike | None = None,
         loss: str = "absolute",
         preconditioner: str = "gram",
         regularised: bool = False,
@@ -142,8 +144,8 @@ class PreconditionedSubgradient(Method):
         _used("step_size", step_size, step, needed=step != "polyak" and not free, allowed=step != "polyak")
         self.damping = hyperparameter(damping)
         self.step_rule = step
-        self.decay = hyperparameter(decay)
-        self.step_size = hyperparameter(step_size)
+        self.decay = None if decay is None else hyperparameter(decay)
+        self.step_size = None if step_size is None else hyperparameter(step_size)
         self.loss, self.preconditioner, self.regularised = loss, preconditioner, regularised
         # known without its value, since a run only sees a tracer in place of the damping
         known = not isinstance(self.damping, Tracer)
@@ -241,7 +243,8 @@ class PreconditionedSubgradient(Method):
             )
 
 
-def recovered(tol: float | Array = 1e-8, *, every: int = 10) -> Stop:
+@checked
+def recovered(tol: ScalarLike | Array = 1e-8, *, every: int = 10) -> Stop:
     r"""A stopping rule that needs no truth: converged, or held up by a minimum that is too large.
 
     Converged once the excess of the loss over its minimum is at most `tol` times the loss of the matrix zero or, where

@@ -6,9 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from ..numerics import checked
+from ..numerics.checked import finite
 from .two_layer import check_factors
 
 
+@checked
 def surplus_loss(values: ArrayLike | Sequence, step_size: ArrayLike, steps: ArrayLike) -> Float[np.ndarray, "*t"]:
     r"""The loss $|X_tX_t^T - M|^2$ that surplus columns leave in symmetric descent: $\sum_i (x_i^{-2} + 2\eta t)^{-2}$.
 
@@ -36,6 +39,7 @@ def surplus_loss(values: ArrayLike | Sequence, step_size: ArrayLike, steps: Arra
     )
 
 
+@checked
 def surplus_product(start: ArrayLike, invariant: ArrayLike, time: ArrayLike) -> Float[Array, "*t"]:
     r"""The product p = fg of a surplus pair under the flow $f' = -fg^2$, $g' = -gf^2$, which keeps $c = f^2 - g^2$.
 
@@ -54,12 +58,13 @@ def surplus_product(start: ArrayLike, invariant: ArrayLike, time: ArrayLike) -> 
     """
     p0, c, t = jnp.broadcast_arrays(*(jnp.asarray(value, float) for value in (start, invariant, time)))
     c = jnp.abs(c)
-    safe = jnp.where(c > 0, c, 1)
+    safe = jnp.where(c == 0, 1, c)
     # sinh(ct + arcsinh u) = u' sinh(ct) + ..., written without the difference of large terms
     growth = jnp.sinh(safe * t) * jnp.sqrt(1 + (safe / (2 * p0)) ** 2) + jnp.cosh(safe * t) * safe / (2 * p0)
-    return jnp.where(c > 0, safe / 2 / growth, p0 / (1 + 2 * p0 * t))
+    return jnp.where(c == 0, p0 / (1 + 2 * p0 * t), safe / 2 / growth)
 
 
+@checked
 def surplus_rate(F: ArrayLike, G: ArrayLike, solution: ArrayLike, true_rank: int | None = None) -> float:
     r"""The rate at which descent on F G' forgets its surplus columns: $\min|\lambda(N^TDN)|$.
 
@@ -84,9 +89,10 @@ def surplus_rate(F: ArrayLike, G: ArrayLike, solution: ArrayLike, true_rank: int
         0.16
     """
     F, G, solution = (np.asarray(values, float) for values in (F, G, solution))
-    check_factors(F, G)
+    check_factors(F, G, names=("F", "G"))
     if solution.shape != (len(F), len(G)):
         raise ValueError(f"solution has the shape {solution.shape}: pass one of {(len(F), len(G))}, that of F G'")
+    finite(solution=solution)
     r = int(np.linalg.matrix_rank(solution)) if true_rank is None else true_rank
     _check_rank(r, F)
     if r == F.shape[1]:
@@ -96,6 +102,7 @@ def surplus_rate(F: ArrayLike, G: ArrayLike, solution: ArrayLike, true_rank: int
     return float(np.abs(np.linalg.eigvalsh(N.T @ (F.T @ F - G.T @ G) @ N)).min())
 
 
+@checked
 def late_rate(F: ArrayLike, G: ArrayLike, true_rank: int) -> float:
     r"""The rate of descent on F G' near a solution: the (rank + true_rank)-th of all singular values, squared.
 
@@ -119,7 +126,7 @@ def late_rate(F: ArrayLike, G: ArrayLike, true_rank: int) -> float:
         0.09
     """
     F, G = (np.asarray(values, float) for values in (F, G))
-    check_factors(F, G)
+    check_factors(F, G, names=("F", "G"))
     _check_rank(true_rank, F)
     values = np.concatenate([np.linalg.svd(factor, compute_uv=False) for factor in (F, G)])
     return float(np.sort(values)[::-1][F.shape[1] + true_rank - 1]) ** 2

@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
+from ..numerics import checked
+from ..numerics.checked import finite
 from .matrix_losses import check_constants
 
 RULES = ("local", "paper")
@@ -33,6 +34,7 @@ class LocalConstants(NamedTuple):
     step_size: Float[Array, ""]
 
 
+@checked
 def local_constants(
     W1: ArrayLike,
     W2: ArrayLike,
@@ -183,8 +185,8 @@ def smoothness(coefficients: Float[Array, "3"], step_size: Float[Array, ""]) -> 
 def reciprocal_step(coefficients: Float[Array, "3"]) -> Float[Array, ""]:
     r"""The one positive root of $\eta K(\eta) = 1$, by Newton's method from within a factor of three.
 
-    The start $1/(k_0 + k_1^{1/2} + k_2^{1/3})$ makes the three terms $p, p'^2, p''^3$ with $p + p' + p'' = 1$, so it
-    lies below the root and above a third of it; the cubic is convex and increases, and seven steps reach rounding.
+    The start $1/(k_0 + k_1^{1/2} + k_2^{1/3})$ makes the three terms $p, (p')^2, (p'')^3$ with $p + p' + p'' = 1$, so
+    it lies below the root and above a third of it; the cubic is convex and increases, and seven steps reach rounding.
 
     **Arguments**: `coefficients` $(k_0, k_1, k_2) \ge 0$, (3,).
 
@@ -204,16 +206,14 @@ def reciprocal_step(coefficients: Float[Array, "3"]) -> Float[Array, ""]:
     return jnp.where(jnp.any(coefficients > 0), eta, jnp.inf)
 
 
-def check_factors(W1: Any, W2: Any) -> None:
+def check_factors(W1: Any, W2: Any, names: tuple[str, str] = ("W1", "W2")) -> None:
     """An error where two arrays are no factors of one product, in one precision, or not finite."""
+    one, two = names
     if W1.ndim != 2 or W2.ndim != 2 or W1.shape[1] != W2.shape[1] or 0 in W1.shape + W2.shape:
-        raise ValueError(f"W1 has the shape {W1.shape} and W2 {W2.shape}: pass (n, h) and (m, h), of one width h")
+        raise ValueError(f"{one} has the shape {W1.shape} and {two} {W2.shape}: pass (n, h) and (m, h), of one width h")
     if W1.dtype != W2.dtype or not jnp.issubdtype(W1.dtype, jnp.floating):
-        raise ValueError(f"W1 is {W1.dtype} and W2 {W2.dtype}: pass both in one floating dtype")
-    for name, values in (("W1", W1), ("W2", W2)):
-        if not isinstance(values, Tracer) and not np.all(np.isfinite(values)):
-            where = [int(k) for k in np.argwhere(~np.isfinite(values))[0]]
-            raise ValueError(f"{name}{where} = {values[tuple(where)]} is not finite: remove or repair that entry")
+        raise ValueError(f"{one} is {W1.dtype} and {two} {W2.dtype}: pass both in one floating dtype")
+    finite(**{one: W1, two: W2})
 
 
 def _extreme_squares(W):

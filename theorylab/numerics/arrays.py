@@ -1,12 +1,13 @@
 """Arrays as computations want them."""
 
-from typing import Any
-
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .checked import Numbers, checked
 
-def floating(values: Any) -> Float[Array, "..."]:
+
+@checked
+def floating(values: Numbers) -> Float[Array, "..."]:
     """An array of a floating dtype: its own where it has one, JAX's default where it holds integers or truths.
 
     **Arguments**: `values`, what `jnp.asarray` takes.

@@ -5,7 +5,10 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
+from .checked import checked
 
+
+@checked
 def newton(
     derivatives: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], start: Float[np.ndarray, " k"]
 ) -> Float[np.ndarray, " k"]:

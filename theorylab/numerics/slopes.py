@@ -1,9 +1,11 @@
 """Orders of convergence: the slope of log|y| against log x, with an error bar and the right to refuse."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+
+from .checked import Numbers, checked
 
 RESOLVED = 3.0
 """A value counts as signal when it exceeds this many of its standard errors."""
@@ -24,7 +26,8 @@ class Slope(NamedTuple):
     resolved: bool
 
 
-def loglog_slope(x: Any, y: Any, standard_errors: Any = None) -> Slope:
+@checked
+def loglog_slope(x: Numbers, y: Numbers, standard_errors: Numbers | None = None) -> Slope:
     r"""The order $p$ in $|y| \approx C x^p$, by least squares on $\log|y| = \log C + p \log x$.
 
     With standard errors $s_k$ of $y_k$ each point has the weight $(y_k/s_k)^2$, the inverse variance of $\log|y_k|$,
@@ -79,7 +82,8 @@ def loglog_slope(x: Any, y: Any, standard_errors: Any = None) -> Slope:
     return Slope(float(slope), float(error), True)
 
 
-def local_slopes(x: Any, y: Any) -> Float[np.ndarray, " m"]:
+@checked
+def local_slopes(x: Numbers, y: Numbers) -> Float[np.ndarray, " m"]:
     r"""The slopes $\log|y_{k+1}/y_k| / \log(x_{k+1}/x_k)$ between neighbours: how an order settles as x shrinks.
 
     **Arguments**: `x` (k,) positive, neighbours different; `y` (k,). k >= 2.

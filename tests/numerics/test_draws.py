@@ -1,0 +1,18 @@
+"""Draws along one axis are the draws along many, under `vmap` too."""
+
+import jax
+import numpy as np
+import pytest
+
+from theorylab.numerics import normal, uniform
+
+
+@pytest.mark.parametrize("ours, theirs", [(normal, jax.random.normal), (uniform, jax.random.uniform)])
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (2, 0), (2, 1, 3)])
+def test_the_same_numbers(ours, theirs, shape, dtype):
+    key = jax.random.key(3)
+    np.testing.assert_array_equal(ours(key, shape, dtype), theirs(key, shape, dtype))
+    keys = jax.random.split(key, 2)
+    lanes = [jax.vmap(lambda k, draw=draw: draw(k, shape, dtype))(keys) for draw in (ours, theirs)]
+    np.testing.assert_array_equal(*lanes)
+    assert ours(key, shape, dtype).dtype == dtype

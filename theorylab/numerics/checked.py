@@ -1,0 +1,212 @@
+"""Arguments that are what their annotations say: checked where a user calls, before anything is computed."""
+
+import functools
+import inspect
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol, SupportsFloat, TypeVar, Union, get_args, get_origin, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import AbstractArray, ArrayLike, Shaped, jaxtyped
+
+F = TypeVar("F", bound=Callable)
+
+
+@runtime_checkable
+class Arrays(Protocol):
+    """What NumPy takes for an array, such as a column of a table."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray: ...
+
+
+Numbers = ArrayLike | Sequence | Arrays
+"""A number, an array, or what becomes one: lists of numbers, columns of tables."""
+
+
+def checked(function: F) -> F:
+    """A function, or a class where it is built, that refuses arguments other than its annotations allow.
+
+    Types, dtypes and shapes alone are looked at, so that traced arrays pass as concrete ones do. A number may stand as
+    any real scalar, an array may be JAX's or NumPy's, a tuple may be a list; names of axes mean one length throughout.
+
+    **Arguments**: `function`, with annotations of Python's or jaxtyping's, or a class.
+
+    **Returns** the same, to be called the same.
+
+    **Raises** `TypeError`, from the call, that names the argument, what it must be and what it is.
+
+    **Source**: derived here.
+
+        >>> import theorylab as tl
+        >>> @tl.numerics.checked
+        ... def double(count: int):
+        ...     return 2 * count
+        >>> double(0.5)
+        Traceback (most recent call last):
+        TypeError: double: count must be an integer, got 0.5
+    """
+    if isinstance(function, type):
+        function.__init__ = _guard(function.__init__, function.__name__)  # pyright: ignore
+        return function
+    return _guard(function, function.__name__)  # pyright: ignore
+
+
+def finite(**arrays: Any) -> None:
+    """An error where a named array is empty or holds a number that is not finite: LAPACK would not name it.
+
+    **Arguments**: `arrays`, by name. Traced ones pass.
+
+    **Raises** `ValueError`.
+
+    **Source**: derived here.
+
+        >>> from theorylab.numerics.checked import finite
+        >>> finite(W=np.asarray([1.0, np.nan]))
+        Traceback (most recent call last):
+        ValueError: W[1] = nan is not finite: remove or repair that entry
+    """
+    for name, values in arrays.items():
+        if np.size(values) == 0:
+            raise ValueError(f"{name} has the shape {np.shape(values)}: it is empty")
+        if not isinstance(values, Tracer) and not np.all(np.isfinite(values)):
+            where = [int(k) for k in np.argwhere(~np.isfinite(values))[0]]
+            value = np.asarray(values)[tuple(where)]
+            raise ValueError(f"{name}{where or ''} = {value} is not finite: remove or repair that entry")
+
+
+def _guard(function, title):
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def call(*args, **keywords):
+        try:
+            bound = signature.bind(*args, **keywords).arguments
+        except TypeError:
+            return function(*args, **keywords)  # Python's own error names what is missing or too much
+        with jaxtyped("context"):
+            for name, value in bound.items():
+                parameter = signature.parameters[name]
+                if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or value is parameter.default:
+                    continue
+                if not _admits(parameter.annotation, value):
+                    words = _words(parameter.annotation)
+                    raise TypeError(f"{title}: {name} must be {words}, got {_shown(value)}")
+        return function(*args, **keywords)
+
+    return call
+
+
+def _admits(hint: Any, value: Any) -> bool:
+    """Whether a value is what an annotation says."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(_admits(one, value) for one in inner)
+    if origin is Literal:
+        return any(type(value) is type(one) and value == one for one in inner)
+    if origin is tuple:
+        if not isinstance(value, tuple | list):
+            return False
+        if inner[1:] == (...,):
+            return all(_admits(inner[0], one) for one in value)
+        return len(value) == len(inner) and all(map(_admits, inner, value))
+    if origin is not None:
+        hint = origin
+    kind = _KINDS.get(hint)
+    if kind is not None:
+        return kind(value)
+    if not isinstance(hint, type):
+        return True
+    if hasattr(hint, "leaftype"):  # a PyTree
+        leaves = jax.tree.leaves(value)
+        return bool(leaves) and all(_admits(hint.leaftype, leaf) for leaf in leaves)
+    if issubclass(hint, AbstractArray):
+        numeric = _is_real_array(value) or _is_key(value)
+        return numeric and isinstance(value, hint.dtype[type(value), hint.dim_str])
+    try:
+        return isinstance(value, hint)
+    except TypeError:  # a protocol that only a type checker reads
+        return True
+
+
+def _is_real_array(value):
+    real = jnp.integer, jnp.floating, jnp.bool_
+    return isinstance(value, jax.Array | np.ndarray) and any(jnp.issubdtype(value.dtype, kind) for kind in real)
+
+
+def _is_key(value):
+    return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+
+
+def _is_table(value):
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return _is_real_array(value) and value.ndim > 0
+    return all(_is_real_array(leaf) or _is_real_scalar(leaf) for leaf in jax.tree.leaves(value))
+
+
+def _is_real_scalar(value):
+    if _is_real_array(value):
+        return value.ndim == 0
+    return isinstance(value, int | float | np.integer | np.floating | np.bool_)
+
+
+_KINDS: dict[Any, Callable[[Any], bool]] = {
+    Any: lambda value: True,
+    inspect.Parameter.empty: lambda value: True,
+    complex: lambda value: False,  # stands in ArrayLike alone
+    bool: lambda value: isinstance(value, bool | np.bool_),
+    int: lambda value: isinstance(value, int | np.integer),
+    float: _is_real_scalar,
+    SupportsFloat: _is_real_scalar,
+    np.number: lambda value: isinstance(value, np.integer | np.floating),
+    np.ndarray: _is_real_array,
+    jax.Array: _is_real_array,
+    Callable: callable,
+    Sequence: _is_table,
+    Arrays: lambda value: isinstance(value, Arrays) and np.asarray(value).dtype.kind in "biuf",
+}
+_WORDS = {
+    type(None): "None",
+    bool: "True or False",
+    int: "an integer",
+    float: "a number",
+    SupportsFloat: "a number",
+    str: "a string",
+    Callable: "a function",
+    Sequence: "a list of numbers",
+    jax.Array: "an array of numbers",
+    np.ndarray: "an array of numbers",
+}
+
+
+def _words(hint: Any) -> str:
+    """What an annotation says, in words."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        numbers = {*get_args(ArrayLike), Arrays}
+        rest = [one for one in inner if one not in numbers] if np.number in inner else list(inner)
+        words = ["a number"] * (len(rest) < len(inner)) + ["an array of numbers"] * (jax.Array in inner)
+        words += [_words(one) for one in rest]
+        return " or ".join(dict.fromkeys(words))
+    if origin is Literal:
+        return " or ".join(map(repr, inner))
+    if origin is tuple:
+        return f"({', '.join('...' if one is ... else _words(one) for one in inner)})"
+    hint = origin or hint
+    if isinstance(hint, type) and issubclass(hint, AbstractArray):
+        if hint.dtype is Shaped and not hint.dim_str:
+            return "a number"
+        return f"an array {hint.dtype.__name__}[{hint.dim_str!r}]"  # pyright: ignore
+    if hasattr(hint, "leaftype"):
+        return "a pytree of numbers or arrays"
+    return _WORDS.get(hint) or f"a {getattr(hint, '__name__', hint)}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, jax.Array | np.ndarray):
+        return f"{value.dtype}{list(value.shape)}"
+    if isinstance(value, Mapping | tuple | list) or not isinstance(value, str | int | float | complex | None):
+        return f"a {type(value).__name__}"
+    return repr(value) if len(repr(value)) < 60 else f"a {type(value).__name__}"
