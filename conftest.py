@@ -5,11 +5,31 @@ import gc
 import io
 import pathlib
 import runpy
+import types
 
 import jax
+import jaxtyping
 import pytest
 
 gc.set_threshold(20_000, 20, 20)  # tracing makes many small objects that stay: fewer looks at them
+
+_jaxtyped = jaxtyping.jaxtyped
+
+
+def _jaxtyped_if_annotated(fn=None, **keywords):
+    """`jaxtyped`, which the import hook puts on every function, for those that have annotations to check.
+
+    A function made within another is decorated anew each time the other is called, and most have no annotations:
+    that took a third of the tests that mostly trace.
+    """
+    if fn is None:
+        return lambda fn: _jaxtyped_if_annotated(fn, **keywords)
+    if isinstance(fn, types.FunctionType) and not fn.__annotations__:
+        return fn
+    return _jaxtyped(fn, **keywords)
+
+
+jaxtyping.jaxtyped = _jaxtyped_if_annotated
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_enable_x64", True)
