@@ -227,7 +227,12 @@ def start_jax(size: Size) -> int:
     jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    return launch()[0]
+    process, processes = launch()
+    if processes > 1:
+        # Gloo greets on stdout, which is for results
+        sys.stdout = os.fdopen(os.dup(1), "w")
+        os.dup2(2, 1)
+    return process
 
 
 def _run(papers: Iterable[Paper], size: str, out: Path, seed: int, as_json: bool, fresh: bool) -> int:

@@ -190,5 +190,5 @@ def test_bad_input_is_named():
         sliced_wasserstein(x, x, KEY, projections=0)
     with pytest.raises(ValueError, match=r"mean has the shape \(3,\) and covariance \(2, 2\)"):
         diffusion.moment_errors(x, jnp.zeros(3), jnp.eye(2))
-    with pytest.raises(ValueError, match=r"means and covariances have the shapes"):
+    with pytest.raises(ValueError, match=r"covariance_y have shapes"):
         gaussian_wasserstein(jnp.zeros(2), jnp.eye(2), jnp.zeros(2), jnp.eye(3))

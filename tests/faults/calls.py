@@ -40,7 +40,8 @@ def public() -> dict[str, Any]:
             members = {key: value for key, value in vars(item).items() if not key.startswith("_")}
             own = {key: value for key, value in members.items() if getattr(value, "__module__", None) == item.__name__}
             found |= {f"{room}.{name}.{key}": value for key, value in own.items() if callable(value)}
-    first = {id(item): name for name, item in reversed(found.items())}  # a name of a module may be one of its room
+    ranked = sorted(found, key=lambda name: name.count("."), reverse=True)
+    first = {id(found[name]): name for name in ranked}  # a name of a module may be one of its room
     return {name: item for name, item in found.items() if first[id(item)] == name and not _is_error(item)}
 
 

@@ -222,7 +222,7 @@ def test_misaligned_differences_are_told(setting):
     "call, words",
     [
         (lambda: lowrank.escape_time(-1.0, 1.0, 1.0, 1.0, 1.0), "delta = -1.0"),
-        (lambda: lowrank.escape_time(1.0, 1.0, 1.0, 0.0, 0.0), "starts = 0.0"),
+        (lambda: lowrank.escape_time(1.0, 1.0, 1.0, 0.0, 0.0), "a1 and a2 = 0.0"),
         (lambda: lowrank.escape_time(1.0, 1.0, 1.0, 1.0, 1.0, fraction=1.0), "fraction = 1.0"),
         (lambda: lowrank.scalar_final_point(1.0, 0.0, 1.0, 1.0, 1.0), "w1 = 0.0"),
         (lambda: lowrank.claimed_alignment(1.0, 0.5), "w1 = 1.0 must lie below w2"),

@@ -1,5 +1,6 @@
 """Two processes of two devices each, over JAX's own runtime: one sweep, shared; and what is left when one is killed."""
 
+import json
 import os
 import signal
 import socket
@@ -119,6 +120,29 @@ def test_one_of_two_is_killed(tmp_path):
     assert tl.load(tmp_path / "store").attrs["finished"]
     assert all(file.read_bytes() == content for file, content in kept.items())
     assert bool(tl.load(tmp_path / "store").completed.all())
+
+
+def test_the_command_line_under_slurm(tmp_path):
+    """Both processes run their share; the first alone reports. A second time both know that it is finished."""
+    for again in (False, True):
+        port = free_port()
+        running = [
+            subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("command.py")), str(tmp_path)],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=os.environ | slurm(process, port) | {"THEORYLAB_CACHE": str(tmp_path / "cache")},
+            )
+            for process in range(PROCESSES)
+        ]
+        said = [process.communicate(timeout=LIMIT) for process in running]
+        assert [process.returncode for process in running] == [0, 0], said
+        (row,) = json.loads(said[0][0])
+        assert row["verdict"] == "holds" and said[1][0] == ""
+        assert ("finished before" in said[0][1]) == again
+    files = {file.name for file in (tmp_path / "toy" / "small").iterdir()}
+    assert files == {"rates.nc", "rates.png", "rates.svg", "claims.json", "run.json"}
 
 
 class TestArguments:

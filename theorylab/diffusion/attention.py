@@ -3,7 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Integer, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, Integer, PRNGKeyArray, ScalarLike
 
 from ..engine.method import hyperparameter
 from ..numerics import checked, floating
@@ -137,7 +137,7 @@ class LinearAttention(eqx.Module):
 
 @checked
 def oracle_start(
-    d: int, coefficient: ArrayLike, *, v: ArrayLike = 1.0, w: ArrayLike = 0.0
+    d: int, coefficient: ScalarLike, *, v: ScalarLike = 1.0, w: ScalarLike = 0.0
 ) -> tuple[Float[Array, "d d"], Float[Array, "d d"], Float[Array, "d d"]]:
     r"""The matrices (W, S, V) from which attention is trained: $W = w I$, $S = a I$ and $V = -v a I$.
 
@@ -149,6 +149,8 @@ def oracle_start(
 
     **Returns** (W, S, V), (d, d) each.
 
+    **Raises** `ValueError` for d < 1.
+
     **Source**: derived here.
 
         >>> import theorylab as tl
@@ -156,8 +158,11 @@ def oracle_start(
         >>> model.V.round(3).tolist()
         [[-0.05, -0.0], [-0.0, -0.05]]
     """
-    eye, a = jnp.eye(d), jnp.asarray(coefficient)
-    return jnp.asarray(w) * eye, a * eye, -jnp.asarray(v) * a * eye
+    if d < 1:
+        raise ValueError(f"d = {d} must be at least 1: the dimension of tokens")
+    eye = jnp.eye(d)
+    a, v, w = (jnp.asarray(value, eye.dtype) for value in (coefficient, v, w))
+    return w * eye, a * eye, -v * a * eye
 
 
 def _check_square(name, matrix, shape=None):

@@ -2,7 +2,8 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jax.core import Tracer
+from jaxtyping import Array, Float, ScalarLike
 
 from ..numerics import checked, floating
 from ..numerics.checked import Numbers
@@ -10,7 +11,7 @@ from ..numerics.checked import Numbers
 
 @checked
 def attention_population_limit(
-    W: Numbers, query: Numbers, *, means: Numbers, weights: Numbers, variance: ArrayLike
+    W: Numbers, query: Numbers, *, means: Numbers, weights: Numbers, variance: ScalarLike
 ) -> Float[Array, " d"]:
     r"""What a query q attends to among infinitely many keys: $\sum_k\alpha_k(q)\,m_k + s^2Wq$.
 
@@ -24,6 +25,8 @@ def attention_population_limit(
 
     **Returns** (d,). Differentiable, and maps over queries by `vmap`.
 
+    **Raises** `ValueError` for shapes that do not fit, and for weights below 0, or all of them 0.
+
     **Source**: derived here; checked against integration over the mixture's density, and attention over many tokens.
 
         >>> import jax.numpy as jnp, theorylab as tl
@@ -33,6 +36,12 @@ def attention_population_limit(
     """
     W = floating(W)
     query, means, weights, variance = (jnp.asarray(values, W.dtype) for values in (query, means, weights, variance))
+    _check_components(means, weights)
+    d = means.shape[1]
+    if W.shape != (d, d) or query.shape != (d,):
+        raise ValueError(f"W and query have the shapes {W.shape} and {query.shape}: pass {(d, d)} and {(d,)}, as means")
+    if not isinstance(weights, Tracer) and not (jnp.all(weights >= 0) and jnp.any(weights > 0)):
+        raise ValueError(f"weights = {weights} must be shares of the components: at least 0, and not all of them 0")
     turned = W @ query
     gate = jax.nn.softmax(jnp.log(weights) + means @ turned)
     return gate @ means + variance * turned
@@ -40,7 +49,7 @@ def attention_population_limit(
 
 @checked
 def limit_first_gradient(
-    *, means: Numbers, weights: Numbers, variance: ArrayLike, a: ArrayLike, v: ArrayLike
+    *, means: Numbers, weights: Numbers, variance: ScalarLike, a: ScalarLike, v: ScalarLike
 ) -> Float[Array, "d d"]:
     r"""The gradient in W, at W = 0, of the risk of $a(x_i - v\sum_jA_{ij}x_j)$ for infinitely many independent tokens.
 
@@ -52,6 +61,8 @@ def limit_first_gradient(
 
     **Returns** (d, d); scores are not divided by d, and the risk is summed over d.
 
+    **Raises** `ValueError` for shapes that do not fit.
+
     **Source**: derived here; checked by automatic differentiation through `attention_population_limit`.
 
         >>> import theorylab as tl
@@ -61,8 +72,15 @@ def limit_first_gradient(
     """
     means = floating(means)
     weights, variance, a, v = (jnp.asarray(values, means.dtype) for values in (weights, variance, a, v))
+    _check_components(means, weights)
     mean = weights @ means
     M, gaps = (means * weights[:, None]).T @ means, means - mean[None]
     C = (gaps * weights[:, None]).T @ gaps
     eye = jnp.eye(len(mean), dtype=means.dtype)
     return -2 * v * a**2 * (variance * eye + C) @ (M - v * jnp.outer(mean, mean))
+
+
+def _check_components(means, weights):
+    if means.ndim != 2 or weights.shape != means.shape[:1] or means.size == 0:
+        shapes = f"{means.shape} and {weights.shape}"
+        raise ValueError(f"means and weights have the shapes {shapes}: pass (K, d) and (K,), one row for each weight")

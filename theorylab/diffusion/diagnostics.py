@@ -1,7 +1,9 @@
 """Does attention take the mean of a token's own pattern? What trained weights and attention say."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Int
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Float, Int, ScalarLike
 
 from ..numerics import checked, floating
 from ..numerics.checked import Numbers
@@ -33,7 +35,7 @@ def same_pattern_mass(
 
 @checked
 def mean_denoising_gain(
-    attended: Float[Array, "*batch tokens d"], means: Float[Array, "..."], variance: ArrayLike
+    attended: Float[Array, "*batch tokens d"], means: Float[Array, "..."], variance: ScalarLike
 ) -> Float[Array, "*batch"]:
     r"""How much of the noise attention leaves in its means, $\|\sum_jA_{pj}x_j - m_p\|^2/(ds^2)$, over the tokens.
 
@@ -45,6 +47,8 @@ def mean_denoising_gain(
 
     **Returns** (...).
 
+    **Raises** `ValueError` for other shapes of the means, and for a variance that is not positive and finite.
+
     **Source**: derived here; checked against 1/P for uniform attention to one pattern.
 
         >>> import jax.numpy as jnp, theorylab as tl
@@ -53,6 +57,8 @@ def mean_denoising_gain(
     """
     if attended.shape != means.shape:
         raise ValueError(f"means has the shape {means.shape}: pass {attended.shape}, one for each attended token")
+    if not isinstance(variance, Tracer) and not 0 < np.asarray(variance) < np.inf:
+        raise ValueError(f"variance = {variance} must be positive and finite: that of an entry of a noised token")
     return jnp.mean((attended - means) ** 2, axis=(-2, -1)) / jnp.asarray(variance, attended.dtype)
 
 
@@ -106,7 +112,7 @@ def pattern_alignment(W: Numbers, patterns: Numbers) -> Float[Array, ""]:
     centred = scores - jnp.mean(scores, axis=0, keepdims=True)
     size = jnp.sqrt(jnp.sum(centred**2))
     # <JS, J> = tr JS, and |J|^2 = M - 1
-    return jnp.where(size > 0, jnp.trace(centred) / jnp.where(size > 0, size, 1), 0) / jnp.sqrt(float(M - 1))
+    return jnp.trace(centred) / jnp.where(size == 0, 1, size) / jnp.sqrt(float(M - 1))
 
 
 def _check_attention(attention, shape):

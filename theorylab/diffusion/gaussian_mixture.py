@@ -91,7 +91,7 @@ class GaussianMixture(Mixture):
         found = mixture.GaussianMixture(components, covariance_type=KINDS[covariance], random_state=seed, **options)
         found.fit(np.asarray(points, float))
         weights = np.asarray(found.weights_)
-        return cls(jnp.asarray(found.means_, points.dtype), found.covariances_, weights / weights.sum())
+        return cls(jnp.asarray(found.means_, points.dtype), np.asarray(found.covariances_), weights / weights.sum())
 
     @property
     def covariances(self) -> Float[Array, "K d d"]:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
 from ..numerics import checked, floating, normal
 from ..numerics.checked import Numbers
@@ -144,7 +144,7 @@ def sliced_wasserstein(
 
 @checked
 def mmd(
-    x: Float[Array, "n ..."], y: Float[Array, "m ..."], *, bandwidth: ArrayLike | None = None
+    x: Float[Array, "n ..."], y: Float[Array, "m ..."], *, bandwidth: ScalarLike | None = None
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     r"""The squared maximum mean discrepancy of two samples, unbiased, and its standard error under equal laws.
 
@@ -176,7 +176,7 @@ def mmd(
     if bandwidth is None:
         width2 = jnp.nanmedian(jnp.where(same, jnp.nan, squares))
     else:
-        if not isinstance(bandwidth, Tracer) and not 0 < float(bandwidth) < np.inf:
+        if not isinstance(bandwidth, Tracer) and not 0 < np.asarray(bandwidth) < np.inf:
             raise ValueError(f"bandwidth = {bandwidth} must be positive and finite: it is a distance between points")
         width2 = jnp.asarray(bandwidth, x.dtype) ** 2
     # points that are all one have no median distance, and any bandwidth gives the same kernel
@@ -251,7 +251,7 @@ def gaussian_wasserstein(
     shapes = [value.shape for value in (mean_x, covariance_x, mean_y, covariance_y)]
     d = mean_x.size
     if shapes != [(d,), (d, d), (d,), (d, d)]:
-        raise ValueError(f"means and covariances have the shapes {shapes}: pass (D,) and (D, D), twice")
+        raise ValueError(f"mean_x, covariance_x, mean_y, covariance_y have shapes {shapes}: pass twice (D,), (D, D)")
     # both in one call: decompositions that run at once were seen to wait for each other forever on CPU (jaxlib 0.10)
     root_x, root_y = jax.vmap(_root)(jnp.stack([covariance_x, covariance_y]))
     common = jnp.linalg.svd(_product(root_x, root_y), compute_uv=False)

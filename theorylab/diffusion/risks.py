@@ -224,6 +224,8 @@ def score_error(risks: Numbers, bayes: Numbers, schedule: Schedule) -> Float[Arr
 
     **Returns** ().
 
+    **Raises** `ValueError` for risks of other shapes.
+
     **Source**: derived here; checked against simulation.
 
         >>> import theorylab as tl
@@ -233,6 +235,10 @@ def score_error(risks: Numbers, bayes: Numbers, schedule: Schedule) -> Float[Arr
     """
     alpha_bar = schedule.alpha_bar
     risks, bayes = (jnp.asarray(values, alpha_bar.dtype) for values in (risks, bayes))
+    if not risks.shape == bayes.shape == alpha_bar.shape:
+        raise ValueError(
+            f"risks and bayes have the shapes {risks.shape} and {bayes.shape}: pass {alpha_bar.shape}, one per level"
+        )
     return jnp.mean((risks - bayes) / (1 - alpha_bar))
 
 

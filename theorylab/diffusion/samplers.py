@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
 from ..numerics import checked, normal
 from .blocks import program
@@ -70,7 +70,7 @@ def sample_ddim(
     start: Float[Array, "batch ..."],
     key: PRNGKeyArray | None = None,
     *,
-    eta: ArrayLike = 0.0,
+    eta: ScalarLike = 0.0,
     steps: int | None = None,
     parametrisation: str = "epsilon",
     trajectory: bool = False,
@@ -98,8 +98,8 @@ def sample_ddim(
         >>> tl.diffusion.sample_ddim(lambda x, t: 0 * x, schedule, jnp.asarray([[0.8]])).round(3).tolist()
         [[1.0]]
     """
-    silent = not isinstance(eta, Tracer) and np.ndim(eta) == 0 and float(eta) == 0
-    if not isinstance(eta, Tracer) and not 0 <= float(eta) <= 1:
+    silent = not isinstance(eta, Tracer) and np.asarray(eta) == 0
+    if not isinstance(eta, Tracer) and not 0 <= np.asarray(eta) <= 1:
         raise ValueError(f"eta = {eta} must lie in [0, 1]: 0 draws no noise, 1 as much as the ancestral chain")
     if key is None and not silent:
         raise ValueError(f"eta = {eta} draws noise at every step: pass a key, or eta=0")

@@ -15,6 +15,7 @@ from ..engine.method import as_structure, hyperparameter
 from ..engine.status import NONFINITE, RUNNING
 from ..engine.until import Stop
 from ..numerics import checked, floating
+from ..numerics.checked import Numbers
 from .loss import denoising_loss
 from .schedules import Schedule
 
@@ -207,7 +208,7 @@ def fit(
     steps: int,
     key: Any,
     batch: int | None = None,
-    held_out: Any = None,
+    held_out: Numbers | Callable[..., Any] | None = None,
     rows: int = 100,
     ema: float | Array | None = None,
     trainable: Any = eqx.is_inexact_array,

@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 
-def panels(columns: int, rows: int = 1, *, width: float = 4.6, height: float = 3.8, **keywords: Any) -> tuple[Any, Any]:
+def panels(
+    columns: int, rows: int = 1, *, width: float | int = 4.6, height: float | int = 3.8, **keywords: Any
+) -> tuple[Any, Any]:
     """A figure of equal panels, without pyplot's state.
 
     **Arguments**: `columns` and `rows`; `width` and `height` of a panel, inches; further keywords of

@@ -1,6 +1,7 @@
 """Constraints and proximal terms: maps that a method applies after every move."""
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -142,7 +143,7 @@ class Constrained(eqx.Module):
         [[1.0, 0.0], [1.0, 1.0]]
     """
 
-    game: Game
+    game: Any
     constraint: PyTree[Callable | None]
     solution: PyTree[Array] | None
 
@@ -222,8 +223,9 @@ def natural_residual(problem: Game, x: PyTree[ArrayLike], step: float | Float[Ar
     """
     x = jax.tree.map(jnp.asarray, x)
     moved = descend(x, step, mean_operator(problem, x))
-    if hasattr(problem, "prox"):
-        moved = problem.prox(moved, step)
+    prox = getattr(problem, "prox", None)
+    if prox is not None:
+        moved = prox(moved, step)
     gap = jax.tree.map(jnp.subtract, x, moved)
     return optax.tree.norm(gap) / step
 

@@ -92,8 +92,8 @@ def claimed_descent(
 
     **Returns** a `ClaimedDescent`.
 
-    **Raises** `ValueError` where the loss lacks one of those, for exponents out of range, and where $\alpha_1$ is not
-    positive: the theorem then says nothing.
+    **Raises** `ValueError` where the loss lacks one of those or is of another shape, for exponents out of range, and
+    where $\alpha_1$ is not positive: the theorem then says nothing.
 
     **Source**: Xu, Min, Tarmoun, Mallada, Vidal (2025), arXiv 2505.11664, Theorems 3.2 and E.1.
 
@@ -111,6 +111,8 @@ def claimed_descent(
     W1, W2 = np.asarray(W1, float), np.asarray(W2, float)
     finite(W1=W1, W2=W2)
     W = W1 @ W2.T
+    if W.shape != loss.solution.shape:
+        raise ValueError(f"W1 and W2 have the product {W.shape} and the loss the solution {loss.solution.shape}")
     beta1, beta2 = spectral_margin(W, loss.solution, mu=mu, lipschitz=lipschitz)
     alpha1, alpha2 = claimed_certificate(W1, W2, (beta1, beta2))
     if alpha1 <= 0:

@@ -127,8 +127,11 @@ def lora_flow(
     """
     if reduce not in REDUCTIONS:
         raise ValueError(f"reduce = {reduce!r} is not one of {', '.join(map(repr, REDUCTIONS))}")
-    factored = isinstance(difference, tuple | list) and len(difference) == 2 and np.ndim(difference[0]) == 2
-    given = tuple(map(floating, difference)) if factored else (floating(difference),)
+    if isinstance(difference, tuple | list) and len(difference) == 2 and np.ndim(difference[0]) == 2:
+        given = tuple(map(floating, difference))
+    else:
+        given = (floating(difference),)
+    factored = len(given) == 2
     A0, B0 = floating(A0), floating(B0)
     _check_pair(given, A0, B0)
     check_times(ts, rtol, atol, A0.dtype)
@@ -182,14 +185,14 @@ def two_layer_lora_flow(
     W1, W2, target = map(floating, (W1, W2, target))
     adapters = Adapters(*map(floating, adapters))
     _check_layers(W1, W2, target)
-    _check_adapters(W1, W2, adapters)
+    check_adapters(W1, W2, adapters)
     check_times(ts, rtol, atol, W1.dtype)
     with jax.default_matmul_precision("highest"):
         return _solve_layers(W1, W2, target, adapters, jnp.asarray(ts), rtol, atol)
 
 
 @checked
-def spectral_init(W1: ArrayLike, W2: ArrayLike, target: ArrayLike, rank: int, scale: ScalarLike) -> Adapters:
+def spectral_init(W1: ArrayLike, W2: ArrayLike, target: ArrayLike, rank: int, scale: ArrayLike) -> Adapters:
     r"""Adapters with B = 0 and the rows of A along what full fine-tuning would move first.
 
     The rows of A1 are the top right singular vectors of $W_2^T\Delta$ and those of A2 of $\Delta W_1^T$, $\Delta = Y -
@@ -221,7 +224,7 @@ def spectral_init(W1: ArrayLike, W2: ArrayLike, target: ArrayLike, rank: int, sc
     return Adapters(A1, B1, A2, B2)
 
 
-def spectral_pair(gradient: Array, rank: int, scale: ScalarLike, name: str) -> tuple[Array, Array]:
+def spectral_pair(gradient: Array, rank: int, scale: ArrayLike, name: str) -> tuple[Array, Array]:
     """A (rank, n), the top right singular vectors of a gradient (m, n) times the scale, and B (m, rank) of zeros."""
     if not isinstance(gradient, Tracer):
         if not np.all(np.isfinite(gradient)):
@@ -230,6 +233,8 @@ def spectral_pair(gradient: Array, rank: int, scale: ScalarLike, name: str) -> t
             raise ValueError(
                 f"{name}: the gradient is zero, so that it has no directions to start along: use another start, or none"
             )
+    if np.shape(scale) not in ((), (rank,)):
+        raise ValueError(f"scale has the shape {np.shape(scale)}: pass one number, or one for each of {rank} rows")
     # half precision has no singular value decomposition
     wide = gradient.astype(jnp.float32) if gradient.dtype.itemsize < 4 else gradient
     rows = jnp.linalg.svd(wide, full_matrices=False)[2][..., :rank, :].astype(gradient.dtype)
@@ -375,7 +380,7 @@ def _check_layers(W1, W2, target):
     _check_dtypes(W1=W1, W2=W2, target=target)
 
 
-def _check_adapters(W1, W2, adapters):
+def check_adapters(W1, W2, adapters):
     (h, n), m = W1.shape, W2.shape[0]
     for name, values in zip(Adapters._fields, adapters, strict=True):
         if values.ndim != 2:

@@ -1,5 +1,6 @@
 """Why a small Gaussian start ends in a plateau, and how high: the flow of two adapter pairs around one direction."""
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ from jaxtyping import ArrayLike, Float, Real
 from ..numerics import checked
 from ..numerics.checked import Numbers, finite
 from ..numerics.flow import check_times
-from .lora_flow import Four
+from .lora_flow import Adapters, Four, check_adapters
 
 # how far singular directions may disagree, relative: rounding of products and decompositions, with room
 SHARED = 1e-8
@@ -95,7 +96,8 @@ def rank_one_lora_flow(
     from scipy.integrate import solve_ivp
 
     W1, W2, target = (np.asarray(one, float) for one in (W1, W2, target))
-    A1, B1, A2, B2 = (np.asarray(one, float) for one in adapters)
+    A1, B1, A2, B2 = adapters = Adapters(*(np.asarray(one, float) for one in adapters))
+    check_adapters(W1, W2, adapters)
     finite(W1=W1, W2=W2, target=target, **{"adapters.A1": A1, "adapters.A2": A2})
     for name, B in (("B1", B1), ("B2", B2)):
         if np.any(B):
@@ -115,13 +117,14 @@ def rank_one_lora_flow(
     times = np.asarray(ts, float)
     check_times(times, rtol, atol, np.float64)
     first = np.concatenate([[0.0, 0.0], off1, np.zeros(len(g)), off2, np.zeros(len(u))])
-    span = (0.0, max(times[-1], np.finfo(float).tiny))
+    rising, at = np.unique(times, return_inverse=True)
+    span = (0.0, times[-1] or 1.0)  # LSODA never ends where there is nothing to do
     # stiff: directions of the layers relax at rates of their own
-    run = solve_ivp(_around, span, first, "LSODA", times, args=(layers,), rtol=rtol, atol=atol)
+    run = solve_ivp(_around, span, first, "LSODA", rising, args=(layers,), rtol=rtol, atol=atol)
     if not run.success:
         raise ValueError(f"rtol = {rtol}, atol = {atol}: the flow stopped at {run.t[-1:]}, {run.message}: loosen them")
     read = [_read(around, layers, (u, g, v), begin, still) for around in run.y.T]
-    return RankOneLora(*np.asarray(read).T)
+    return RankOneLora(*np.asarray(read)[at].T)
 
 
 def _direction(W1, W2, target):
@@ -152,7 +155,8 @@ def _direction(W1, W2, target):
 def _on(around, layers):
     """a1, b1, p1, a2, b2, p2 and e on the direction; x, y, s and t off it; the residuals in the row and the column."""
     h, n = layers.rest1.shape
-    x, y, s, t = np.split(around[2:], np.cumsum([n, h, h]))
+    ends = np.cumsum([2, n, h, h, n])
+    x, y, s, t = (around[start:end] for start, end in itertools.pairwise(ends))
     (a1, b1), (a2, b2) = (
         (a * np.cosh(angle), a * np.sinh(angle)) for a, angle in zip((layers.a1, layers.a2), around[:2], strict=True)
     )

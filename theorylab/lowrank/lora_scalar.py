@@ -105,12 +105,17 @@ def scalar_invariant(
 
     **Returns** (...), float64, 0 to rounding on the exact flow from b = 0.
 
+    **Raises** `ValueError` for a start of 0.
+
     **Source**: derived here by dividing the two equations of the angles; checked against `scalar_lora_flow`.
 
         >>> import theorylab as tl
         >>> float(tl.lowrank.scalar_invariant(1.0, 1.0, 0.1, 0.1, 2.0, 2.0))
         0.0
     """
+    for name, start in (("a1", a1), ("a2", a2)):
+        if not np.all(start):
+            raise ValueError(f"{name} = {start} must not be 0: the angles are of b/a")
     gap = _potential(w1, a1, np.asarray(b1, float) / a1) - _potential(w2, a2, np.asarray(b2, float) / a2)
     return np.asarray(gap)
 
@@ -291,4 +296,4 @@ def _root(fn, top):
 
     if top == 0:
         return 0.0
-    return float(brentq(fn, 0.0, top, xtol=1e-300, rtol=4 * np.finfo(float).eps))  # pyright: ignore[reportArgumentType]
+    return float(brentq(fn, 0.0, top, xtol=1e-300, rtol=4 * np.finfo(float).eps, maxiter=10_000))  # pyright: ignore[reportArgumentType]

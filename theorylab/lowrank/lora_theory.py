@@ -67,6 +67,8 @@ def linear_phase(
 
     **Returns** `Adapters` with a leading axis of times, float64.
 
+    **Raises** `ValueError` for times that are no row.
+
     **Source**: Xu et al. (2025), arXiv 2503.06982, Claim 3.1 in the form for any Delta; checked against
     `two_layer_lora_flow`.
 
@@ -76,7 +78,10 @@ def linear_phase(
         >>> bool(np.allclose(found.B1, 1e-3 * np.sinh(1.0)))
         True
     """
-    times = np.asarray(ts, float)[:, None, None]
+    times = np.asarray(ts, float)
+    if times.ndim != 1:
+        raise ValueError(f"ts has the shape {times.shape}: pass a row of times, [ts] for a single one")
+    times = times[:, None, None]
     found = []
     A1, B1, A2, B2 = (np.asarray(one, float) for one in adapters)
     for gradient, A, B in zip(_negative_gradients(W1, W2, target), (A1, A2), (B1, B2), strict=True):
@@ -91,7 +96,9 @@ def linear_phase(
 
 
 @checked
-def adapter_invariant(A: ArrayLike, B: ArrayLike) -> Float[np.ndarray, "*times rank rank"]:
+def adapter_invariant(
+    A: Real[ArrayLike, "*times rank n"], B: Real[ArrayLike, "*times m rank"]
+) -> Float[np.ndarray, "*times rank rank"]:
     r"""$B^TB - AA^T$, which the gradient flow of any loss of BA conserves; $-A_0A_0^T$ from a start with B = 0.
 
     **Arguments**: `A` (..., rank, n) and `B` (..., m, rank).
@@ -242,17 +249,17 @@ def final_losses(
 
         >>> import jax.numpy as jnp, theorylab as tl
         >>> one = jnp.ones((1, 1))
-        >>> adapters, scales = (one, 0 * one, one, 0 * one), jnp.asarray([0.1, 0.2])
+        >>> adapters, scales = (one, 0 * one, one, 0 * one), jnp.asarray([0.1, 0.2, 0.4])
         >>> found = tl.lowrank.final_losses(one, one, 2 * one, adapters, scales, 0.0, rtol=1e-5)
         >>> found.losses.tolist()
-        [0.5, 0.5]
+        [0.5, 0.5, 0.5]
     """
     scales = np.asarray(scales, float)
-    if scales.ndim != 1 or not np.all(scales > 0):
-        raise ValueError(f"scales = {scales} must be a row of positive numbers")
+    if scales.ndim != 1 or scales.size == 0 or not np.all((scales > 0) & (scales < np.inf)):
+        raise ValueError(f"scales = {scales} must be a row of positive, finite numbers")
     if not 0 <= time < np.inf:
         raise ValueError(f"time = {time} must be finite and >= 0, where the flow starts")
-    start = jax.tree.map(jnp.asarray, Adapters(*adapters))
+    start = Adapters(*map(jnp.asarray, adapters))
     at = jnp.asarray([time], start.A1.dtype)
 
     def one(scale):

@@ -127,6 +127,7 @@ def squared_loss(target: ArrayLike | Sequence, design: ArrayLike | Sequence | No
     solution = np.linalg.lstsq(X64, Y64)[0]
     minimum = np.sum((Y64 - X64 @ solution) ** 2) / 2
     numbers = {"mu": positive[-1], "lipschitz": positive[0], "minimum": minimum, "solution": solution}
+    _check_size(X, positive[0])
     return MatrixLoss(_SquaredLoss(Y, X), **{name: jnp.asarray(value, X.dtype) for name, value in numbers.items()})
 
 
@@ -170,11 +171,17 @@ def ridge_logistic_loss(labels: ArrayLike | Sequence, design: ArrayLike | Sequen
     solution = np.stack([_ridge_logistic_weights(X64 * column[:, None], ridge) for column in y64.T], axis=1)
     minimum = np.sum(np.logaddexp(0, -y64 * (X64 @ solution))) / N + ridge * np.sum(solution**2) / 2
     lipschitz = np.linalg.norm(X64, 2) ** 2 / (4 * N) + ridge
+    _check_size(X, lipschitz)
     numbers = {"mu": ridge, "lipschitz": lipschitz, "minimum": minimum, "solution": solution}
     return MatrixLoss(
         _RidgeLogistic(y, X, jnp.asarray(ridge, X.dtype)),
         **{name: jnp.asarray(value, X.dtype) for name, value in numbers.items()},
     )
+
+
+def _check_size(design, lipschitz):
+    if not lipschitz < np.finfo(design.dtype).max:
+        raise ValueError(f"design gives lipschitz = {lipschitz:.1e}, too much for {design.dtype}: scale it down")
 
 
 def _ridge_logistic_weights(signed, ridge):

@@ -244,7 +244,7 @@ class PreconditionedSubgradient(Method):
 
 
 @checked
-def recovered(tol: ScalarLike | Array = 1e-8, *, every: int = 10) -> Stop:
+def recovered(tol: ScalarLike = 1e-8, *, every: int = 10) -> Stop:
     r"""A stopping rule that needs no truth: converged, or held up by a minimum that is too large.
 
     Converged once the excess of the loss over its minimum is at most `tol` times the loss of the matrix zero or, where
@@ -268,7 +268,7 @@ def recovered(tol: ScalarLike | Array = 1e-8, *, every: int = 10) -> Stop:
         >>> bool(run.status == tl.Status.converged), bool(problem.error(run.value) < 1e-4)
         (True, True)
     """
-    if not tol > 0:
+    if not np.asarray(tol) > 0:
         raise ValueError(f"tol = {tol} must be positive: a share of the loss of the matrix zero")
     return _Recovered(_watched, tol=jnp.asarray(tol), every=every)
 

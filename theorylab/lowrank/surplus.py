@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
 from ..numerics import checked
 from ..numerics.checked import finite
@@ -12,7 +12,7 @@ from .two_layer import check_factors
 
 
 @checked
-def surplus_loss(values: ArrayLike | Sequence, step_size: ArrayLike, steps: ArrayLike) -> Float[np.ndarray, "*t"]:
+def surplus_loss(values: ArrayLike | Sequence, step_size: ScalarLike, steps: ArrayLike) -> Float[np.ndarray, "*t"]:
     r"""The loss $|X_tX_t^T - M|^2$ that surplus columns leave in symmetric descent: $\sum_i (x_i^{-2} + 2\eta t)^{-2}$.
 
     Surplus singular values follow $x^+ = x - \eta x^3$, so $x_t^{-2} = x_0^{-2} + 2\eta t$ up to $3\eta\ln$ of the
@@ -24,6 +24,8 @@ def surplus_loss(values: ArrayLike | Sequence, step_size: ArrayLike, steps: Arra
 
     **Returns** the losses, like `steps`, float64.
 
+    **Raises** `ValueError` for values that are no row.
+
     **Source**: derived here for the population loss; the rate is Xiong, Ding, Du (2024), arXiv 2310.01769. Checked
     against runs.
 
@@ -32,6 +34,8 @@ def surplus_loss(values: ArrayLike | Sequence, step_size: ArrayLike, steps: Arra
         0.02
     """
     values = np.asarray(values, float)
+    if values.ndim != 1:
+        raise ValueError(f"values has the shape {values.shape}: pass a row of singular values")
     with np.errstate(divide="ignore"):
         inverse = values**-2.0
     return np.asarray(

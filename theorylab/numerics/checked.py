@@ -48,10 +48,11 @@ def checked(function: F) -> F:
         Traceback (most recent call last):
         TypeError: double: count must be an integer, got 0.5
     """
-    if isinstance(function, type):
-        function.__init__ = _guard(function.__init__, function.__name__)  # pyright: ignore
+    given: Any = function
+    if isinstance(given, type):
+        given.__init__ = _guard(given.__init__, given.__name__)  # pyright: ignore[reportAttributeAccessIssue]
         return function
-    return _guard(function, function.__name__)  # pyright: ignore
+    return _guard(given, given.__name__)
 
 
 def finite(**arrays: Any) -> None:
@@ -77,7 +78,7 @@ def finite(**arrays: Any) -> None:
             raise ValueError(f"{name}{where or ''} = {value} is not finite: remove or repair that entry")
 
 
-def _guard(function, title):
+def _guard(function: Any, title: str) -> Any:
     signature = inspect.signature(function)
 
     @functools.wraps(function)
@@ -141,9 +142,9 @@ def _is_key(value):
 
 
 def _is_table(value):
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        return _is_real_array(value) and value.ndim > 0
-    return all(_is_real_array(leaf) or _is_real_scalar(leaf) for leaf in jax.tree.leaves(value))
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return all(_is_real_array(leaf) or _is_real_scalar(leaf) for leaf in jax.tree.leaves(value))
+    return _is_real_array(value) and np.ndim(value) > 0
 
 
 def _is_real_scalar(value):

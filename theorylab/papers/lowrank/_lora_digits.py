@@ -54,7 +54,7 @@ def run_digits(size, key):
 
     from theorylab.engine.gradient import Objective
 
-    seeds, steps = {"small": (8, 150), "paper": (30, 1000), "large": (30, 1000)}[size]
+    seeds, steps = {"small": (8, 100), "paper": (30, 1000), "large": (30, 1000)}[size]
     rng = tl.keys.generator(key)
     x, y, x_test, y_test = pictures(size, rng)
     inside, (weight, bias) = pretrained(x, y, int(rng.integers(2**31)))
@@ -62,8 +62,9 @@ def run_digits(size, key):
     train, test = (
         (jnp.asarray(inside(a[b >= 5]), float), jnp.asarray(b[b >= 5], int)) for a, b in ((x, y), (x_test, y_test))
     )
-    layer = eqx.tree_at(lambda one: (one.weight, one.bias), eqx.nn.Linear(WIDTH, 10, key=key, dtype=float),
-                        (jnp.asarray(weight, float), jnp.asarray(bias, float)))  # fmt: skip
+    blank = eqx.filter_eval_shape(eqx.nn.Linear, WIDTH, 10, key=key)
+    layer: Any = eqx.tree_at(lambda one: (one.weight, one.bias), blank,
+                             (jnp.asarray(weight, float), jnp.asarray(bias, float)))  # fmt: skip
 
     def loss(model, data):
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(jax.vmap(model)(data[0]), data[1]))
@@ -71,7 +72,7 @@ def run_digits(size, key):
     def tuned(pair, data):
         return loss(lowrank.LoraLinear(layer, *pair), data)
 
-    gradient = eqx.filter_grad(loss)(layer, train)
+    gradient = eqx.filter_jit(eqx.filter_grad(loss))(layer, train)
     left, _, right = np.linalg.svd(-np.asarray(gradient.weight), full_matrices=False)
     method = tl.Gradient(optax.adam, learning_rate=1e-2)
 
