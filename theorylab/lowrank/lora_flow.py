@@ -381,6 +381,7 @@ def _check_layers(W1, W2, target):
 
 
 def check_adapters(W1, W2, adapters):
+    adapters = Adapters(*adapters)
     (h, n), m = W1.shape, W2.shape[0]
     for name, values in zip(Adapters._fields, adapters, strict=True):
         if values.ndim != 2:

@@ -9,7 +9,7 @@ from jaxtyping import ArrayLike, Float, Real
 from ..numerics import checked
 from ..numerics.checked import Numbers, finite
 from ..numerics.flow import check_times
-from .lora_flow import Adapters, Four, check_adapters
+from .lora_flow import Four, check_adapters
 
 # how far singular directions may disagree, relative: rounding of products and decompositions, with room
 SHARED = 1e-8
@@ -96,8 +96,8 @@ def rank_one_lora_flow(
     from scipy.integrate import solve_ivp
 
     W1, W2, target = (np.asarray(one, float) for one in (W1, W2, target))
-    A1, B1, A2, B2 = adapters = Adapters(*(np.asarray(one, float) for one in adapters))
-    check_adapters(W1, W2, adapters)
+    A1, B1, A2, B2 = four = tuple(np.asarray(one, float) for one in adapters)
+    check_adapters(W1, W2, four)
     finite(W1=W1, W2=W2, target=target, **{"adapters.A1": A1, "adapters.A2": A2})
     for name, B in (("B1", B1), ("B2", B2)):
         if np.any(B):
