@@ -11,6 +11,7 @@ import threading
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
+LEFT = "net::ERR_ABORTED"  # of a request under way when the tab goes on to the next page
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -61,7 +62,7 @@ def view(browser, address):
         page, wrong = context.new_page(), []
         page.on("console", lambda said: said.type in ("error", "warning") and wrong.append(f"console: {said.text}"))
         page.on("pageerror", lambda error: wrong.append(f"script: {error}"))
-        page.on("requestfailed", lambda request: wrong.append(f"request failed: {request.url}"))
+        page.on("requestfailed", lambda asked: asked.failure != LEFT and wrong.append(f"{asked.failure}: {asked.url}"))
         page.on("response", lambda answer: answer.status >= 400 and wrong.append(f"{answer.status}: {answer.url}"))
         page.on("request", lambda asked: _is_elsewhere(asked.url, address) and wrong.append(f"elsewhere: {asked.url}"))
         return page, wrong

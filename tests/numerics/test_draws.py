@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from theorylab.numerics import normal, uniform
+from theorylab.numerics import normal, orthogonal, uniform
 
 
 @pytest.mark.parametrize("ours, theirs", [(normal, jax.random.normal), (uniform, jax.random.uniform)])
@@ -16,3 +16,9 @@ def test_the_same_numbers(ours, theirs, shape, dtype):
     lanes = [jax.vmap(lambda k, draw=draw: draw(k, shape, dtype))(keys) for draw in (ours, theirs)]
     np.testing.assert_array_equal(*lanes)
     assert ours(key, shape, dtype).dtype == dtype
+
+
+@pytest.mark.parametrize("n, m, shape", [(3, None, ()), (3, 2, ()), (2, None, (3, 2)), (1, None, (0,))])
+def test_the_same_matrices(n, m, shape):
+    key = jax.random.key(3)
+    np.testing.assert_array_equal(orthogonal(key, n, shape, m=m), jax.random.orthogonal(key, n, shape, m=m))

@@ -13,6 +13,11 @@ def plain(body, carry, xs):
     return lax.scan(lambda c, x: (body(c, x), None), carry, xs)[0]
 
 
+def test_what_changes_is_named():
+    with pytest.raises(TypeError, match=r"leaf \[1\] from float32\[2\] to float32\[1\]"):
+        lane_scan(lambda c, x: (c[0], c[1][:1]), (jnp.zeros(1), jnp.zeros(2, jnp.float32)), jnp.arange(3))
+
+
 @pytest.fixture
 def data(dtype):
     keys = jax.random.split(jax.random.key(0), 4)

@@ -12,7 +12,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int32, Integer, PRNGKeyArray
 
-from ..numerics import checked, floating, normal, uniform
+from ..numerics import checked, floating, normal, orthogonal, uniform
 from ..numerics.checked import Numbers
 from .denoisers import Mixture
 from .pattern_posterior import PatternPosterior, pattern_posterior, shared_posterior
@@ -188,7 +188,7 @@ def orthogonal_patterns(key: PRNGKeyArray, count: int, dim: int) -> Float[Array,
     """
     if not 1 <= count <= dim:
         raise ValueError(f"count = {count} must lie between 1 and dim = {dim}: no more vectors are orthogonal there")
-    return jnp.sqrt(float(dim)) * jax.random.orthogonal(key, dim)[:count]
+    return jnp.sqrt(float(dim)) * orthogonal(key, dim)[:count]
 
 
 @lru_cache(maxsize=16)

@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float32, Int8, Int32, PRNGKeyArray, PyTree
 
+from ..numerics.arrays import check_kept
 from .keys import stream
 from .lanes import Levels, _one_by_one, batched
 from .record import Record
@@ -285,19 +286,7 @@ def checked(task: Task, system: list[Any], key: Any) -> PyTree[jax.ShapeDtypeStr
     t = jax.ShapeDtypeStruct((), jnp.int32)
     before = jax.eval_shape(task.first_state, system, key)
     after = jax.eval_shape(task.next_state, system, key, before, t)
-    name = type(task.rebuild(system)[0]).__name__
-    if jax.tree.structure(before) != jax.tree.structure(after):
-        raise TypeError(
-            f"{name}.step changes the structure of the state:\n  before: {jax.tree.structure(before)}\n"
-            f"  after:  {jax.tree.structure(after)}\nReturn a state of the structure that `init` returns."
-        )
-    for (path, old), new in zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True):
-        if (old.shape, old.dtype) != (new.shape, new.dtype):
-            raise TypeError(
-                f"{name}.step changes the state's leaf {jax.tree_util.keystr(path) or 'x'} from"
-                f" {old.dtype}{list(old.shape)} to {new.dtype}{list(new.shape)}. Give x0, the problem and the"
-                " hyper-parameters one dtype, for instance step_size=jnp.asarray(0.1, x0.dtype) or a Python number."
-            )
+    check_kept(f"{type(task.rebuild(system)[0]).__name__}.step", before, after)
     return before
 
 

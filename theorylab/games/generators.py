@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..numerics import checked, normal
+from ..numerics import checked, normal, orthogonal
 from .affine import AffineGame
 
 
@@ -198,7 +198,7 @@ def _bilinear(key, components, dim, mu, lipschitz, heterogeneous):
 
 def _symmetric(keys, components, spectra, heterogeneous):
     # all frames in one decomposition: several at once were seen to wait for each other forever on CPU (jaxlib 0.10.2)
-    frames = jax.vmap(lambda key: jax.random.orthogonal(key, spectra.shape[1], (components,)))(keys)
+    frames = jax.vmap(lambda key: orthogonal(key, spectra.shape[1], (components,)))(keys)
     # as many frames either way, so that both kinds of game are one program
     frames = jnp.where(heterogeneous, frames, frames[:, :1])
     matrices = jnp.einsum("knij,kj,knlj->knil", frames, spectra, frames)

@@ -10,7 +10,7 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, ScalarLike
 
-from ..numerics import checked, floating
+from ..numerics import checked, floating, orthogonal
 from ..numerics.checked import Numbers, finite
 from .entries import EntrySampling, IdentitySensing
 from .sensing import GaussianSensing, Sensing
@@ -126,10 +126,10 @@ def low_rank_matrix(
     if not isinstance(condition, Tracer) and not 1 <= np.asarray(condition) < np.inf:
         raise ValueError(f"condition = {condition} must be finite and >= 1: the ratio of the extreme singular values")
     key_u, key_v = jax.random.split(key)
-    U = jax.random.orthogonal(key_u, shape[0], m=true_rank)
+    U = orthogonal(key_u, shape[0], m=true_rank)
     # one after the other: batched decompositions at once were seen to wait for each other forever on CPU (jaxlib 0.10)
     data, U = lax.optimization_barrier((jax.random.key_data(key_v), U))
-    V = jax.random.orthogonal(jax.random.wrap_key_data(data, impl=jax.random.key_impl(key_v)), shape[1], m=true_rank)
+    V = orthogonal(jax.random.wrap_key_data(data, impl=jax.random.key_impl(key_v)), shape[1], m=true_rank)
     return (U * jnp.linspace(condition, 1.0, true_rank, dtype=U.dtype)[None]) @ V.T
 
 

@@ -1,6 +1,7 @@
 from .arrays import floating as floating
 from .checked import checked as checked
 from .draws import normal as normal
+from .draws import orthogonal as orthogonal
 from .draws import uniform as uniform
 from .extrapolation import richardson_weights as richardson_weights
 from .flow import Trajectory as Trajectory

@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .checked import checked
@@ -47,3 +48,23 @@ def uniform(key: Any, shape: tuple[int, ...] = (), dtype: Any = float) -> Float[
         True
     """
     return jax.random.uniform(key, (math.prod(shape),), dtype).reshape(shape)
+
+
+@checked
+def orthogonal(key: Any, n: int, shape: tuple[int, ...] = (), *, m: int | None = None) -> Float[Array, "*shape n m"]:
+    """`jax.random.orthogonal`, quicker to compile.
+
+    **Arguments**: `key`, a random key; `n`, the rows; `shape`, that of the batch; `m`, the columns, at most n, or
+    None for n.
+
+    **Returns** the same matrices as `jax.random.orthogonal(key, n, shape, m=m)`: (*shape, n, m), Q'Q = I, Haar.
+
+    **Source**: Mezzadri (2007), arXiv math-ph/0609050; tested to be equal.
+
+        >>> import jax, theorylab as tl
+        >>> key = jax.random.key(0)
+        >>> bool((tl.numerics.orthogonal(key, 3, (2,)) == jax.random.orthogonal(key, 3, (2,))).all())
+        True
+    """
+    Q, R = jnp.linalg.qr(normal(key, (*shape, n, n if m is None else m)))
+    return Q * jnp.sign(jnp.diagonal(R, axis1=-2, axis2=-1))[..., None, :]

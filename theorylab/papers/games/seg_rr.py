@@ -227,7 +227,7 @@ def plot_wgan(dataset):
 
 
 def run_logistic(size, key):
-    seeds, epochs = {"small": (4, 200), "paper": (16, 4000), "large": (256, 4000)}[size]
+    seeds, epochs = {"small": (4, 100), "paper": (16, 4000), "large": (256, 4000)}[size]
     pairs = np.asarray([[(step, 2 * step) for step in (0.005, 0.01)]])
     return race(
         key, [games.robust_logistic_game()], pairs, seeds=seeds, epochs=epochs, start=lambda game: game.start
