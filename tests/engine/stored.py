@@ -15,7 +15,7 @@ def sweep(folder, **keywords):
     """A sweep of 2 x 3 lanes in several blocks, on one device."""
 
     def build(key, *, rate):
-        return Relax(rate, 0.1), PROBLEM, jax.random.normal(key, (2,))
+        return Relax(rate.astype(float), 0.1), PROBLEM, jax.random.normal(key, (2,))
 
     asked = {
         "over": {"rate": [0.1, 0.2]},

@@ -12,9 +12,11 @@ from tests.engine.stored import KEY, PROBLEM, RECORD, sweep
 
 
 def test_a_store_gives_back_what_the_sweep_gave(tmp_path):
-    ds = sweep(tmp_path)
-    assert ds.equals(sweep(None))
-    assert tl.load(tmp_path).equals(ds) and sweep(tmp_path).equals(ds)
+    over = {"rate": jnp.asarray([0.1, 0.2], jnp.float32)}
+    ds = sweep(tmp_path, over=over)
+    assert ds.equals(sweep(None, over=over))
+    for again in (tl.load(tmp_path), sweep(tmp_path, over=over)):
+        assert again.equals(ds) and {n: again[n].dtype for n in ds.variables} == {n: ds[n].dtype for n in ds.variables}
     shards = list((tmp_path / "shards").iterdir())
     assert len(shards) == json.loads(ds.attrs["stats"])["blocks"] > 1 and not list((tmp_path / "state").iterdir())
     attrs = tl.load(tmp_path).attrs

@@ -180,9 +180,6 @@ def sweep(
         if folder is not None and index == 0:
             folder.done({"lanes": grid.places()[-1][-1]})
     dataset = assemble(grid, layout, shards)
-    for name, values in work.moving.items():
-        if values.ndim == 1:
-            dataset = dataset.assign_coords({name: values})
     dataset.attrs = {"provenance": json.dumps(origin), "stats": json.dumps(stats.as_dict())}
     if throw:
         _throw(dataset)

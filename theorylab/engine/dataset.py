@@ -155,7 +155,8 @@ def assemble(
             whole[name][at] = np.where(chosen.reshape((*chosen.shape, *[1] * len(rest))), full, whole[name][at])
     data = {name: ([*names, *layout["variables"][name]["dims"]], x) for name, x in whole.items()}
     data["completed"] = (names, completed)
-    coords = {name: values for name, values in grid.axes.items() if np.ndim(values) == 1}
+    dtypes = layout.get("coordinates", {})  # JSON has one kind of number
+    coords = {n: np.asarray(v, dtypes.get(n)) for n, v in grid.axes.items() if np.ndim(v) == 1}
     dataset = xarray.Dataset(data, {**coords, **{dim: np.asarray(t) for dim, t in layout["dims"].items()}})
     dataset["status"].attrs = {"flag_values": np.arange(len(NAMES), dtype=np.int8), "flag_meanings": " ".join(NAMES)}
     dataset["steps"].attrs = {"long_name": "steps taken when the lane ended"}

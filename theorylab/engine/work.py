@@ -71,7 +71,7 @@ class Work:
                 raise ValueError(
                     f"over: {plan.static} gives results of other shapes than {self.plans[0].static}; sweep them apart"
                 )
-        return layout
+        return layout | {"coordinates": {n: v.dtype.name for n, v in self.moving.items()}}
 
     def widths(self, memory_limit: int | None, fewest: int) -> np.ndarray:
         """For each plan how many outer and inner lanes a block has: blocks that fit, and at least `fewest` in all."""
