@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, ScalarLike
 
@@ -40,7 +41,8 @@ def attention_population_limit(
     d = means.shape[1]
     if W.shape != (d, d) or query.shape != (d,):
         raise ValueError(f"W and query have the shapes {W.shape} and {query.shape}: pass {(d, d)} and {(d,)}, as means")
-    if not isinstance(weights, Tracer) and not (jnp.all(weights >= 0) and jnp.any(weights > 0)):
+    # NumPy: under a transformation even constants would be traced by jnp
+    if not isinstance(weights, Tracer) and not (np.all(np.asarray(weights) >= 0) and np.any(np.asarray(weights) > 0)):
         raise ValueError(f"weights = {weights} must be shares of the components: at least 0, and not all of them 0")
     turned = W @ query
     gate = jax.nn.softmax(jnp.log(weights) + means @ turned)

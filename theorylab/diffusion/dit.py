@@ -3,6 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Integer, PRNGKeyArray
 
@@ -46,17 +47,17 @@ class DiTBlock(eqx.Module):
 
     def __call__(self, x: Float[Array, "tokens width"], level: Float[Array, " width"]) -> Float[Array, "tokens width"]:
         """The tokens after the block; `level` embeds the level of noise."""
-        modulation = self.modulation(level).reshape(6, 1, -1)
+        modulation = jnp.split(self.modulation(level)[None], 6, axis=1)
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = modulation
         x = x + gate * self._attend(_normalise(x) * (1 + scale) + shift)
-        hidden = jax.nn.gelu(jax.vmap(self.up)(_normalise(x) * (1 + mlp_scale) + mlp_shift))
-        return x + mlp_gate * jax.vmap(self.down)(hidden)
+        hidden = jax.nn.gelu(_each(self.up, _normalise(x) * (1 + mlp_scale) + mlp_shift))
+        return x + mlp_gate * _each(self.down, hidden)
 
     def _attend(self, x):
-        q, k, v = jnp.moveaxis(jax.vmap(self.qkv)(x).reshape(len(x), 3, self.heads, -1), 1, 0)
+        q, k, v = (one.reshape(len(x), self.heads, -1) for one in jnp.split(_each(self.qkv, x), 3, axis=1))
         scores = _wide(jnp.einsum("phe,qhe->hpq", q, k)) / q.shape[-1] ** 0.5
         mixed = jnp.einsum("hpq,qhe->phe", jax.nn.softmax(scores).astype(x.dtype), v)
-        return jax.vmap(self.out)(mixed.reshape(x.shape))
+        return _each(self.out, mixed.reshape(x.shape))
 
 
 @checked
@@ -129,14 +130,14 @@ class DiT(eqx.Module):
                 "over a batch by jax.vmap"
             )
         dtype = self.embed.weight.dtype
-        h = jax.vmap(self.embed)(self._cut(x.astype(dtype)))
+        h = _each(self.embed, self._cut(x.astype(dtype)))
         if self.positions is not None:
             h = h + self.positions
         level = self.level_down(jax.nn.silu(self.level_up(sinusoids(t, h.shape[1]).astype(dtype))))
         level = jax.nn.silu(level)
         h = lax.scan(lambda h, block: (block(h, level), None), h, self.blocks)[0]
-        shift, scale = self.modulation(level).reshape(2, 1, -1)
-        return self._join(jax.vmap(self.readout)(_normalise(h) * (1 + scale) + shift)).astype(x.dtype)
+        shift, scale = jnp.split(self.modulation(level)[None], 2, axis=1)
+        return self._join(_each(self.readout, _normalise(h) * (1 + scale) + shift)).astype(x.dtype)
 
     def _cut(self, x):
         """Patches, row by row, each with its pixels row by row and its channels last."""
@@ -169,9 +170,14 @@ def sinusoids(t: int | Integer[Array, ""], width: int) -> Float[Array, " width"]
         >>> sinusoids(0, 4).tolist()
         [1.0, 1.0, 0.0, 0.0]
     """
-    frequencies = jnp.exp(jnp.arange(width // 2, dtype=jnp.float32) * (-2 * jnp.log(jnp.float32(SLOWEST)) / width))
+    frequencies = np.float32(SLOWEST ** (-2 / width * np.arange(width // 2)))
     angles = jnp.asarray(t, jnp.float32) * frequencies
     return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)])
+
+
+def _each(linear, x):
+    """A linear map of each token, as one product: mapped over the tokens it transposes them twice."""
+    return x @ linear.weight.T + linear.bias[None]
 
 
 def _wide(x):

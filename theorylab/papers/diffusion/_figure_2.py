@@ -1,6 +1,5 @@
 """Figure 2: numbers of active patterns, rare patterns and ranges of levels, all in one sweep."""
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -27,13 +26,14 @@ def run_figure_2(size, key):
     T, cases = setting.schedule.steps, (len(setting.active), len(setting.rarest))
     rng = tl.keys.generator(key)
     patterns = runs.patterns_of(setting, rng)
-    laws = runs.tables(setting, patterns, [runs.weights_of(setting, rarest) for rarest in setting.rarest])
+    weights = [runs.weights_of(setting, rarest) for rarest in setting.rarest]
+    weights += [random_weights(setting, rng) for _ in range(setting.seeds)]
+    laws, new = np.split(runs.tables(setting, patterns, weights), [len(setting.rarest)], axis=1)
     place = np.arange(T) / T
     chosen = np.asarray([(place >= low) & (place < high) for low, high in RANGES.values()])
     over = {"shares": laws.reshape(-1, *laws.shape[2:]), "levels": chosen.astype(np.float32)}
     found = runs.train(setting, patterns, key, over=over)
     W, v = (found[name].values.reshape(*cases, *found[name].shape[1:]) for name in "Wv")
-    new = runs.tables(setting, patterns, [random_weights(setting, rng) for _ in range(setting.seeds)])
     values = {name: np.zeros(W.shape[:-2]) for name in ("excess", "mass", "own_excess", "mean_error")}
     for a, r, s in np.ndindex(*cases, setting.seeds):
         for name, shares in (("excess", new[a, s]), ("own_excess", laws[a, r])):
@@ -52,7 +52,7 @@ def run_figure_2(size, key):
     values |= {"rare": own[..., 0], "frequent": own[..., 1:].mean(-1), "others": others}
     dims = ("active", "rarest", "levels", "seed", "step")
     dataset = xarray.Dataset({name: (dims, one) for name, one in values.items()})
-    middle = against_bayes(setting, patterns, rng, W[1, 0, 0], v[1, 0, 0])
+    middle = against_bayes(setting, patterns, rng, laws[1, 0], W[1, 0, 0], v[1, 0, 0])
     dataset = dataset.merge(middle).merge(levels_of(setting, patterns))
     index = {"active": list(setting.active), "rarest": list(setting.rarest), "levels": list(RANGES)}
     return dataset.assign_coords(**index, step=found.step.values)
@@ -61,26 +61,28 @@ def run_figure_2(size, key):
 def levels_of(setting, patterns) -> Any:
     """The risks that are known: of the oracle, of the ideal mean denoiser, and the least one without attention."""
     import jax
+    import jax.numpy as jnp
     import xarray
 
     schedule, names = setting.schedule, ("ideal_excess", "still_excess")
 
-    @functools.partial(jax.jit, static_argnums=1)
-    def exact(weights, active):
-        one = diffusion.MultiTokenMixture(patterns, weights, active=active, noise=runs.NOISE)
-        oracle = diffusion.oracle_risk(one, schedule)
-        still = diffusion.initial_risk(one, schedule, setting.tokens, diffusion.initial_scales(one, schedule))
-        ideal = diffusion.ideal_risk(one, schedule, setting.tokens)
-        return ideal - oracle, still - oracle, oracle
+    @jax.jit
+    @jax.vmap
+    def exact(weights):
+        laws = [diffusion.MultiTokenMixture(patterns, weights, active=K, noise=runs.NOISE) for K in setting.active]
+        oracle = diffusion.oracle_risk(laws[0], schedule)  # it is the same for all
+        still = [diffusion.initial_risk(one, schedule, setting.tokens, diffusion.initial_scales(one, schedule))
+                 for one in laws]  # fmt: skip
+        ideal = [diffusion.ideal_risk(one, schedule, setting.tokens) for one in laws]
+        return [jnp.stack(each) - oracle for each in (ideal, still)], oracle
 
-    each = [[exact(runs.weights_of(setting, rarest).astype(np.float32), K) for rarest in setting.rarest]
-            for K in setting.active]  # fmt: skip
-    values = np.asarray(each, float)
-    exactly = {name: (("active", "rarest"), values[..., i]) for i, name in enumerate(names)}
-    return xarray.Dataset(exactly | {"oracle": values[0, 0, -1]})
+    weights = [runs.weights_of(setting, rarest) for rarest in setting.rarest]
+    values, oracle = exact(np.asarray(weights, np.float32))
+    exactly = {name: (("rarest", "active"), np.asarray(one, float)) for name, one in zip(names, values, strict=True)}
+    return xarray.Dataset(exactly | {"oracle": float(oracle[0])})
 
 
-def against_bayes(setting, patterns, rng, W, v) -> Any:
+def against_bayes(setting, patterns, rng, shares, W, v) -> Any:
     """Risks and scores of the runs (seed, step) with half of the patterns, beside those of the Bayes denoiser."""
     import jax
     import jax.numpy as jnp
@@ -88,7 +90,6 @@ def against_bayes(setting, patterns, rng, W, v) -> Any:
 
     schedule, count = setting.schedule, 2 * setting.test
     law = runs.law(patterns, runs.weights_of(setting, setting.rarest[0]), setting.active[1])
-    shares = np.asarray(law.proportions())
     t = np.arange(count) % schedule.steps
     rest = np.asarray(1 - schedule.alpha_bar)[t]
 
@@ -103,23 +104,24 @@ def against_bayes(setting, patterns, rng, W, v) -> Any:
             found = jax.vmap(model)(x, jnp.asarray(t))
             return jnp.mean((found - noise) ** 2, (1, 2)), jnp.mean((found - best) ** 2, (1, 2))
 
-        return jax.lax.map(one, (Ws, vs)), jax.vmap(law.noise_variance)(x, levels)
+        bayes, scales = jax.vmap(law.noise_variance)(x, levels), diffusion.ideal_scales(law, schedule)
+        return jax.lax.map(one, (Ws, vs)), bayes, scales
 
     values = []
     for seed in range(setting.seeds):
         x0, _, noise = runs.fresh(rng, patterns, shares, count, setting.tokens)
-        (risk, gap), bayes = jax.tree.map(lambda one: np.asarray(one, float), both(W[seed], v[seed], x0, noise))
+        found = jax.tree.map(lambda one: np.asarray(one, float), both(W[seed], v[seed], x0, noise))
+        (risk, gap), bayes, scales = found
         off = (risk - bayes - gap) / rest
         values.append((risk.mean(-1), gap.mean(-1), (gap / rest).mean(-1), off.mean(-1),
                        off.std(-1, ddof=1) / np.sqrt(count), np.full(len(risk), bayes.mean())))  # fmt: skip
     names = ("risk", "gap", "score_error", "identity", "identity_error", "bayes")
     values = {name: (("seed", "step"), one)
               for name, one in zip(names, np.moveaxis(np.asarray(values), 1, 0), strict=True)}  # fmt: skip
-    best = np.asarray(diffusion.ideal_scales(law, schedule))
     bounds = {"score_factor": diffusion.claimed_score_error(1.0, schedule),
               "mean_bound": diffusion.claimed_mean_error(law, setting.tokens),
               "pattern_bound": diffusion.claimed_same_pattern_score(law, 1.0)}  # fmt: skip
-    values["scale_gap"] = (("seed", "step"), np.abs(v - best).max(-1))
+    values["scale_gap"] = (("seed", "step"), np.abs(v - scales).max(-1))
     return xarray.Dataset(values | bounds)
 
 

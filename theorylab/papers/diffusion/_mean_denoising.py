@@ -66,9 +66,13 @@ def tables(setting, patterns, many_weights):
 
     import jax
 
-    each = [np.asarray(jax.jit(jax.vmap(lambda weights, K=K: diffusion.MultiTokenMixture(
-        patterns, weights, active=K, noise=NOISE).proportions()))(np.asarray(many_weights, np.float32)))
-        for K in setting.active]  # fmt: skip
+    @jax.jit
+    @jax.vmap
+    def proportions(weights):
+        return [diffusion.MultiTokenMixture(patterns, weights, active=K, noise=NOISE).proportions()
+                for K in setting.active]  # fmt: skip
+
+    each = [np.asarray(one) for one in proportions(np.asarray(many_weights, np.float32))]
     rows = math.lcm(*[one.shape[1] for one in each])
     return np.stack([np.tile(one, (1, rows // one.shape[1], 1)) for one in each])
 
@@ -76,12 +80,11 @@ def tables(setting, patterns, many_weights):
 def points(patterns, shares, like, key):
     """As many points as `like` has rows, with as many tokens as it has columns: a sampler for `DenoisingProblem`."""
     import jax.numpy as jnp
-    from jax.scipy.special import ndtr
 
     # normal numbers for everything: a program that draws in three ways takes thrice as long to compile
     batch, tokens = like.shape
     drawn = diffusion.counter_normal(key, (batch, tokens + 1, patterns.shape[1] + 1))
-    lots = ndtr(drawn[..., -1])
+    lots = 8 * drawn[..., -1] % 1  # uniform, to far below rounding
     ends = jnp.cumsum(shares, axis=1)[(lots[:, -1] * len(shares)).astype(int), :-1]
     labels = jnp.sum(lots[:, :-1, None] > ends[:, None], axis=-1)
     return patterns[labels] + NOISE * drawn[:, :-1, :-1]
