@@ -285,6 +285,20 @@ def test_samples_can_be_differentiated_in_the_model():
     assert float(slope) == pytest.approx(float(value(0.5 + step) - value(0.5 - step)) / (2 * step), rel=1e-7)
 
 
+def test_a_second_call_compiles_nothing_and_sees_what_the_model_has_learned(compilations):
+    start, weights = jnp.ones((4, 3)), [jnp.asarray(0.0)]
+
+    def sample(scale):
+        weights[0] = jnp.asarray(scale)
+        return sample_ancestral(lambda x, t: weights[0] * x, SCHEDULE, start, jax.random.key(0))
+
+    first = sample(0.1)
+    with compilations() as count:
+        second, again = sample(0.2), sample(0.1)
+        assert count() == 0
+    assert not np.allclose(first, second, rtol=1e-3) and np.array_equal(first, again)
+
+
 def test_one_level_is_one_step():
     schedule = diffusion.Schedule.from_alphas([0.3])
     model, start = jax.tree_util.Partial(apply, 0.5 * jnp.ones((1, 2, 2)), jnp.ones((1, 2))), BASIS

@@ -13,6 +13,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..engine.keys import stream
+from ..engine.program import call
 from ..numerics import checked, floating, normal
 from .blocks import block_size, block_sum, traced
 from .counter import counter_normal, working_dtype
@@ -131,7 +132,7 @@ def level_risks(
         noise = normal(jax.random.fold_in(key, level), x0.shape, x0.dtype)
         return denoising_loss(model, x0, schedule, t=t, noise=noise, parametrisation=parametrisation, block=block)
 
-    return lax.map(at, jnp.arange(schedule.steps, dtype=jnp.int32))
+    return call(partial(lax.map, at), jnp.arange(schedule.steps, dtype=jnp.int32))
 
 
 @checked

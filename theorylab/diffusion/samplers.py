@@ -2,8 +2,8 @@
 
 All of them start from points `start` (batch, ...) at the last level, usually `jax.random.normal(key, shape)`, and run
 point by point under `vmap`: every point draws from a key of its own, so that its sample depends neither on the batch
-nor on how it is dealt out to devices. They are pure and traced anew at every call: put those that are called often
-under `jax.jit`, with the model as an argument.
+nor on how it is dealt out to devices. They are traced at every call, since a model may have trained in place, and
+compiled at the first: where the tracing counts, put them under `jax.jit`, with the model as an argument.
 """
 
 from collections.abc import Callable
@@ -17,6 +17,7 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
+from ..engine.program import call
 from ..numerics import checked, normal
 from .blocks import program
 from .counter import working_dtype
@@ -223,11 +224,12 @@ def _prepare(model, schedule, start, parametrisation):
 
 
 def _over_batch(sample, x, key, dtype, trajectory):
-    out_axes = 1 if trajectory else 0
-    if key is None:
-        return jax.vmap(lambda x: sample(x, None), out_axes=out_axes)(x).astype(dtype)
-    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(x.shape[0], dtype=jnp.uint32))
-    return jax.vmap(sample, out_axes=out_axes)(x, keys).astype(dtype)
+    def batch(x, key):
+        each = None if key is None else jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(x), dtype=jnp.uint32))
+        found = jax.vmap(sample, (0, None if key is None else 0), 1 if trajectory else 0)(x, each)
+        return found.astype(dtype)
+
+    return call(batch, x, key)
 
 
 def _path(start, path, *last):

@@ -17,7 +17,7 @@ import jax
 import jax.extend.core as jex_core
 import numpy as np
 from jax import lax
-from jax.core import eval_jaxpr
+from jax.core import Tracer, eval_jaxpr
 from jaxtyping import PyTree
 
 P = ParamSpec("P")
@@ -119,6 +119,20 @@ def compiled(
         return jax.tree.unflatten(traced.tree, leaves)
 
     return call, program, new
+
+
+def call(fn: Callable[..., R], *args: PyTree) -> R:
+    """`fn(*args)` as one program, compiled where no equal one has been.
+
+    What is not an argument may change from call to call, as the weights of a model that trains in place do: `fn` is
+    traced at each, which takes a fraction of what its operations take one by one.
+    """
+    if any(isinstance(x, Tracer) for x in jax.tree.leaves(args)):
+        return fn(*args)
+    traced = trace(fn, *args)
+    if any(isinstance(x, Tracer) for x in traced.captured):
+        return fn(*args)
+    return compiled(traced, args)[0](args, ())
 
 
 def _closed(params: dict) -> list[Any]:
