@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import io
+import os
 import pathlib
 import runpy
 import types
@@ -38,6 +39,30 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(__file__).parent / ".jax_cache"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+ROOMS = {pathlib.Path(__file__).parent / "tests" / name for name in ("games", "lowrank", "diffusion")}
+QUICK = "--xla_cpu_use_fusion_emitters=false" if jax.__version_info__ < (0, 11) else ""  # 0.12 knows it no more
+
+
+def _start_xla():
+    """XLA with its older code generator for CPUs, which compiles in two thirds of the time: compiling is most of what
+    tests cost. What they start as processes of their own, as users do, keeps the default."""
+    flags = os.environ.get("XLA_FLAGS")
+    os.environ["XLA_FLAGS"] = f"{flags or ''} {QUICK}"
+    jax.devices()  # the flags are read once, here
+    if flags is None:
+        del os.environ["XLA_FLAGS"]
+    else:
+        os.environ["XLA_FLAGS"] = flags
+
+
+_start_xla()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item):
+    """In the rooms mathematics is tested, many small programs once each: there LLVM need not optimise either."""
+    jax.config.update("jax_disable_most_optimizations", not ROOMS.isdisjoint(item.path.parents))
 
 
 @pytest.fixture(params=["float32", "float64"])
