@@ -1,5 +1,6 @@
 """A stored run in a process of its own, slow enough to be killed: `python stored_run.py solve|sweep FOLDER`."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -16,6 +17,8 @@ STEPS = 30_000
 
 
 def main(kind: str, folder: str) -> None:
+    # as at a terminal: what a shell starts in the background ignores Ctrl-C, and so does all that it starts
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     assert tl.launch() == (0, 1)  # nobody else was started
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[2] / ".jax_cache"))

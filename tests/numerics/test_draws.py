@@ -21,4 +21,6 @@ def test_the_same_numbers(ours, theirs, shape, dtype):
 @pytest.mark.parametrize("n, m, shape", [(3, None, ()), (3, 2, ()), (2, None, (3, 2)), (1, None, (0,))])
 def test_the_same_matrices(n, m, shape):
     key = jax.random.key(3)
-    np.testing.assert_array_equal(orthogonal(key, n, shape, m=m), jax.random.orthogonal(key, n, shape, m=m))
+    ours, theirs = orthogonal(key, n, shape, m=m), jax.random.orthogonal(key, n, shape, m=m)
+    # some roundings of entries below one: two programs may round the draws in two ways
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=8 * np.finfo(float).eps)
