@@ -1,5 +1,6 @@
 """Kernels that are no methods lower for accelerators, without a word from the host; methods do in `test_methods.py`."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
@@ -11,6 +12,8 @@ KEY = jax.random.key(0)
 SCHEDULE = diffusion.Schedule.linear_alpha(0.98, 0.95, 4)
 ATTENTION = diffusion.SoftmaxAttention(*[0.3 * jnp.eye(3)] * 3)
 POINTS, FLAT = jnp.ones((2, 5, 3)), jnp.ones((16, 3))
+TOKENS = diffusion.MultiTokenMixture(jnp.eye(3), jnp.full(3, 1 / 3), active=2, noise=0.5)
+MIXTURE = diffusion.GaussianMixture(jnp.eye(3), 0.25, jnp.full(3, 1 / 3))
 L, R = jnp.ones((4, 2)), jnp.ones((3, 2))
 
 
@@ -31,6 +34,10 @@ def mixture(means):
 KERNELS = {
     "level_risks": (lambda m: diffusion.level_risks(m, POINTS, SCHEDULE, KEY), ATTENTION),
     "bayes_denoiser": (lambda means: diffusion.bayes_denoiser(mixture(means), SCHEDULE)(POINTS[0], 1), jnp.eye(3)),
+    "oracle_denoiser": (lambda x: diffusion.oracle_denoiser(TOKENS, SCHEDULE)(x, 1, jnp.zeros(5, int)), POINTS[0]),
+    "mode_proportions": (lambda x: diffusion.mode_proportions(x, lambda x: MIXTURE.posterior(x, 1.0)), FLAT),
+    "moment_errors": (lambda x: diffusion.moment_errors(x, jnp.ones(3), jnp.eye(3)), FLAT),
+    "gaussian_wasserstein": (lambda C: diffusion.gaussian_wasserstein(C[0], C, C[1], C), jnp.eye(3)),
     "sample_ancestral": (lambda m: diffusion.sample_ancestral(m, SCHEDULE, POINTS, KEY), ATTENTION),
     "sample_ddim": (lambda m: diffusion.sample_ddim(m, SCHEDULE, POINTS, KEY, eta=0.5), ATTENTION),
     "sample_flow": (lambda m: diffusion.sample_flow(m, SCHEDULE, POINTS, steps=2), ATTENTION),
@@ -49,6 +56,24 @@ KERNELS = {
         jnp.ones(12),
     ),
     "lora_flow": (lambda D: lowrank.lora_flow(D, R.T, jnp.zeros((4, 2)), jnp.ones(1)), jnp.ones((4, 3))),
+    "two_layer_lora_flow": (
+        lambda W: lowrank.two_layer_lora_flow(W, W, 2 * W, (W[:1], W[:, :1], W[:1], W[:, :1]), jnp.ones(1)).loss,
+        jnp.eye(3),
+    ),
+    "scalar_lora_flow": (lambda d: lowrank.scalar_lora_flow(d, 1.0, 1.5, 0.1, 0.1, jnp.ones(1)), jnp.asarray(2.0)),
+    "spectral_init": (lambda W: lowrank.spectral_init(W, W, 2 * W, 2, 0.1), jnp.eye(3)),
+    "LoraLinear": (
+        lambda x: lowrank.LoraLinear(eqx.nn.Linear(3, 4, key=KEY, dtype=x.dtype), x[None], jnp.ones((4, 1)))(x),
+        jnp.ones(3),
+    ),
+    "local_constants": (
+        lambda W: lowrank.local_constants(W, W, lambda X: jnp.sum((X - jnp.eye(3)) ** 2) / 2, mu=1.0, lipschitz=1.0),
+        0.5 * jnp.eye(3),
+    ),
+    "natural_residual": (
+        lambda A: games.natural_residual(games.AffineGame(A, A[:, 0]), A[0, 0], 0.1),
+        jnp.ones((4, 2, 2)),
+    ),
     "AffineGame": (lambda A: games.AffineGame(A, A[:, 0]).operator(A[0, 0]), jnp.ones((4, 2, 2))),
     "min_max": (
         lambda c: games.min_max(lambda u, v, i, c: u * v - c[i] * v, 4, data=c).operator((c[0], c[1])),
