@@ -47,16 +47,13 @@ QUICK = "--xla_cpu_use_fusion_emitters=false" if jax.__version_info__ < (0, 11) 
 def _start_xla():
     """XLA with its older code generator for CPUs, which compiles in two thirds of the time: compiling is most of what
     tests cost. What they start as processes of their own, as users do, keeps the default."""
-    flags = os.environ.get("XLA_FLAGS")
-    os.environ["XLA_FLAGS"] = f"{flags or ''} {QUICK}"
-    jax.devices()  # the flags are read once, here
-    if flags is None:
-        del os.environ["XLA_FLAGS"]
-    else:
-        os.environ["XLA_FLAGS"] = flags
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XLA_FLAGS", " ".join(filter(None, [os.environ.get("XLA_FLAGS"), QUICK])))
+        jax.devices()  # the flags are read once, here
 
 
-_start_xla()
+if QUICK:
+    _start_xla()
 
 
 @pytest.hookimpl(tryfirst=True)
