@@ -23,7 +23,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import theorylab as tl
 
-from .engine import DIM, LANES, RATES, SEEDS, build, gradient_norm
+from .engine import DIM, LANES, RATES, SEEDS, Descent, build, gradient_norm
 
 TOLERANCE, MEBIBYTE = 1e-8, 2**20
 
@@ -55,16 +55,8 @@ class Dense(tl.engine.State):
         return tl.numerics.matvec(self.x, x)
 
 
-class Descent(tl.Method):
+class Frugal(Descent):
     """Gradient descent that hands back a number, so that its lanes leave nothing large behind."""
-
-    step_size: jax.Array
-
-    def init(self, problem, key, x0=None):
-        return tl.engine.State(tl.engine.start(problem, key, x0))
-
-    def step(self, problem, state, key):
-        return tl.engine.State(state.x - self.step_size * problem.gradient(state.x))
 
     def readout(self, problem, state):
         return jnp.sum(state.x**2)
@@ -78,7 +70,7 @@ def wider(limit: int | None, quick: bool) -> dict[str, Entry]:
     problem, x0 = Dense(jnp.asarray(matrix)), jnp.ones(d)
 
     def dense(key, *, step_size):
-        return Descent(step_size), problem, x0
+        return Frugal(step_size), problem, x0
 
     def run(lanes: int):
         rates = np.linspace(0.1, 1.0, lanes)

@@ -1,6 +1,7 @@
 """What a careless or hurried user passes in the place of a good value."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import jax
@@ -40,7 +41,7 @@ def _numbers(value):
     like: Callable[[Any], Any] = float
     if _is_array(value):
         dtype = value.dtype if jnp.issubdtype(value.dtype, jnp.inexact) else jnp.float32
-        like = lambda number: jnp.asarray(number, dtype)  # noqa: E731
+        like = partial(jnp.asarray, dtype=dtype)
     whole = isinstance(value, int | np.integer)
     yield from {"text": TEXT, "missing": None, "complex": 1j + float(value), "object": object()}.items()
     yield from {"nan": like(np.nan), "inf": like(np.inf), "boolean": True, "zero": 0 if whole else like(0)}.items()

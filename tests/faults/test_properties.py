@@ -147,7 +147,14 @@ def interrupted(writes, *, before):
         yield
 
 
-def assert_same_bytes(found, whole):
+def assert_nothing_is_lost(run, interruptions, whole):
+    """However often it is interrupted, a stored run ends with the bytes of one that was not."""
+    with tempfile.TemporaryDirectory() as folder:
+        for writes, before, chunk in interruptions:
+            with interrupted(writes, before=before):
+                run(folder, chunk=chunk)
+        run(folder)
+        found = tl.load(folder)
     assert set(found.variables) == set(whole.variables)
     for name in whole.variables:
         assert found[name].values.tobytes() == whole[name].values.tobytes(), name
@@ -171,12 +178,7 @@ def stored_solve(folder, **keywords):
 @few_or_many
 @given(INTERRUPTIONS)
 def test_a_stored_solve_may_be_interrupted_anywhere(interruptions):
-    with tempfile.TemporaryDirectory() as folder:
-        for writes, before, chunk in interruptions:
-            with interrupted(writes, before=before):
-                stored_solve(folder, chunk=chunk)
-        stored_solve(folder)
-        assert_same_bytes(tl.load(folder), solved())
+    assert_nothing_is_lost(stored_solve, interruptions, solved())
 
 
 def build(key, *, rate, scale):
@@ -228,12 +230,7 @@ def stored_sweep(folder, **keywords):
 @few_or_many
 @given(INTERRUPTIONS)
 def test_a_stored_sweep_may_be_interrupted_anywhere(interruptions):
-    with tempfile.TemporaryDirectory() as folder:
-        for writes, before, chunk in interruptions:
-            with interrupted(writes, before=before):
-                stored_sweep(folder, chunk=chunk)
-        stored_sweep(folder)
-        assert_same_bytes(tl.load(folder), swept_to_disk())
+    assert_nothing_is_lost(stored_sweep, interruptions, swept_to_disk())
 
 
 @few_or_many

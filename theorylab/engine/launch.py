@@ -66,9 +66,9 @@ def together(act: Callable[[], R]) -> R:
     """
     if jax.process_count() == 1:
         return act()
-    error, result = None, None
+    error, result = None, []
     try:
-        result = act()
+        result.append(act())
     except Exception as caught:
         error = caught
     failed = np.flatnonzero(multihost_utils.process_allgather(np.asarray(error is not None)))
@@ -76,7 +76,7 @@ def together(act: Callable[[], R]) -> R:
         raise error
     if len(failed):
         raise RuntimeError(f"launch: process {failed[0]} failed; its own message says why")
-    return result  # type: ignore[return-value]  # act has returned
+    return result[0]
 
 
 def from_first(values: np.ndarray) -> np.ndarray:
