@@ -19,7 +19,8 @@ class Verdict:
     rounding, or with `estimate` where it is a standard error; `worst` and `agree` do so for many numbers at once.
 
     **Arguments**: `verdict`, `"holds" | "fails" | "undecided"`; `measured`, `predicted` and `tolerance`, finite
-    numbers, or None where there is none (then only `"undecided"` is possible); `relation`, `"==" | "<=" | ">="`.
+    numbers, or None where there is none (then only `"undecided"` is possible); `relation`, `"==" | "<=" | ">="`;
+    `quantity`, in words and with its unit, what the numbers measure, so that "2.29 <= 7.258" can be read.
 
     **Raises** `ValueError` when a number is not finite, the tolerance is negative, or a word is unknown.
 
@@ -35,6 +36,7 @@ class Verdict:
     predicted: float | None
     relation: Relation
     tolerance: float | None
+    quantity: str = ""
 
     def __post_init__(self) -> None:
         one_of("verdict", self.verdict, Outcome)
@@ -57,13 +59,20 @@ class Verdict:
 
     @classmethod
     def compare(
-        cls, measured: SupportsFloat, relation: Relation, predicted: SupportsFloat, tolerance: SupportsFloat = 0.0
+        cls,
+        measured: SupportsFloat,
+        relation: Relation,
+        predicted: SupportsFloat,
+        tolerance: SupportsFloat = 0.0,
+        *,
+        quantity: str = "",
     ) -> "Verdict":
         r"""The verdict where the only doubt is rounding: the tolerance is slack.
 
         `==` holds when $|m - p| \le \tau$, `<=` when $m \le p + \tau$, `>=` when $m \ge p - \tau$; otherwise it fails.
 
-        **Arguments**: `measured` $m$, `predicted` $p$ and `tolerance` $\tau \ge 0$, in the same unit.
+        **Arguments**: `measured` $m$, `predicted` $p$ and `tolerance` $\tau \ge 0$, in the same unit; `quantity`, what
+        they measure.
 
         **Returns** the `Verdict`; `"undecided"`, with None in its place, where a number is not finite.
 
@@ -80,13 +89,19 @@ class Verdict:
         one_of("relation", relation, Relation)
         m, p, tau = (_finite(number) for number in (measured, predicted, tolerance))
         if m is None or p is None or tau is None:
-            return cls("undecided", m, p, relation, tau)
+            return cls("undecided", m, p, relation, tau, quantity)
         holds = {"==": abs(m - p) <= tau, "<=": m <= p + tau, ">=": m >= p - tau}[relation]
-        return cls("holds" if holds else "fails", m, p, relation, tau)
+        return cls("holds" if holds else "fails", m, p, relation, tau, quantity)
 
     @classmethod
     def estimate(
-        cls, measured: SupportsFloat, relation: Relation, predicted: SupportsFloat, standard_error: SupportsFloat
+        cls,
+        measured: SupportsFloat,
+        relation: Relation,
+        predicted: SupportsFloat,
+        standard_error: SupportsFloat,
+        *,
+        quantity: str = "",
     ) -> "Verdict":
         r"""The verdict where the measured number is an estimate: three standard errors of doubt.
 
@@ -95,7 +110,8 @@ class Verdict:
         `==` fails when $|m - p| > \tau$, and otherwise holds if the estimate could have told $p$ from zero,
         $\tau \le |p|$; if it could not, it is undecided.
 
-        **Arguments**: `measured` $m$, `predicted` $p$, `standard_error` $s \ge 0$ of $m - p$, in the same unit.
+        **Arguments**: `measured` $m$, `predicted` $p$, `standard_error` $s \ge 0$ of $m - p$, in the same unit;
+        `quantity`, what they measure.
 
         **Returns** the `Verdict`, whose tolerance is $\tau$; `"undecided"` where a number is not finite.
 
@@ -110,22 +126,29 @@ class Verdict:
         one_of("relation", relation, Relation)
         m, p, s = (_finite(number) for number in (measured, predicted, standard_error))
         if m is None or p is None or s is None:
-            return cls("undecided", m, p, relation, None if s is None else 3 * s)
+            return cls("undecided", m, p, relation, None if s is None else 3 * s, quantity)
         tau = 3 * s
         holds, fails = {
             "==": (abs(m - p) <= tau <= abs(p), abs(m - p) > tau),
             "<=": (m <= p - tau, m > p and m >= p + tau),
             ">=": (m >= p + tau, m < p and m <= p - tau),
         }[relation]
-        return cls("holds" if holds else "fails" if fails else "undecided", m, p, relation, tau)
+        return cls("holds" if holds else "fails" if fails else "undecided", m, p, relation, tau, quantity)
 
     @classmethod
     def worst(
-        cls, measured: ArrayLike, relation: Relation, predicted: int | float, standard_errors: ArrayLike
+        cls,
+        measured: ArrayLike,
+        relation: Relation,
+        predicted: int | float,
+        standard_errors: ArrayLike,
+        *,
+        quantity: str = "",
     ) -> "Verdict":
         """The `estimate` that is nearest to breaking an inequality: it holds when all do.
 
-        **Arguments**: `measured` and `standard_errors`, of one shape; `relation`, `"<="` or `">="`; `predicted`.
+        **Arguments**: `measured` and `standard_errors`, of one shape; `relation`, `"<="` or `">="`; `predicted`;
+        `quantity`, what they measure.
 
         **Returns** the `Verdict` on one of the numbers; `"undecided"` where one is not finite.
 
@@ -141,17 +164,17 @@ class Verdict:
             raise ValueError(f"relation = {relation!r} has no worst side: use '<=' or '>=', or `agree` for equalities")
         values, errors = np.ravel(measured).astype(float), np.ravel(standard_errors).astype(float)
         at = int(np.argmax((1 if relation == "<=" else -1) * values + 3 * errors))  # argmax finds a nan first
-        return cls.estimate(values[at], relation, predicted, errors[at])
+        return cls.estimate(values[at], relation, predicted, errors[at], quantity=quantity)
 
     @classmethod
-    def agree(cls, samples: ArrayLike, predicted: ArrayLike) -> "Verdict":
+    def agree(cls, samples: ArrayLike, predicted: ArrayLike, *, quantity: str = "the means") -> "Verdict":
         r"""Whether the means of samples agree with predictions, all together at three sigma.
 
         Measured is the largest $|z| = |\bar x - p| / (s + 10^{-9}|p|)$, with $s$ the standard error of the mean;
         it may reach the quantile of Student's t at $0.0027/m$, both sides together, for $m$ numbers (Bonferroni).
 
         **Arguments**: `samples` (s, *shape), s >= 2 independent draws of each number; `predicted` (*shape), where nan
-        marks a number without prediction.
+        marks a number without prediction; `quantity`, whose means they are, in words.
 
         **Returns** the `Verdict`; `"undecided"` where a mean is not finite or nothing is predicted.
 
@@ -169,9 +192,10 @@ class Verdict:
         known = np.isfinite(predicted)
         error = samples.std(axis=0, ddof=1) / np.sqrt(len(samples)) + 1e-9 * np.abs(predicted)
         z = (np.abs(samples.mean(axis=0) - predicted) / error)[known]
+        quantity = f"largest deviation of {quantity} from theory, in standard errors"
         if z.size == 0:
-            return cls("undecided", None, None, "<=", None)
-        return cls.compare(z.max(), "<=", -special.stdtrit(len(samples) - 1, 0.00135 / z.size))
+            return cls("undecided", None, None, "<=", None, quantity)
+        return cls.compare(z.max(), "<=", -special.stdtrit(len(samples) - 1, 0.00135 / z.size), quantity=quantity)
 
 
 def mean_and_error(values: Any, dim: Any = "seed") -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -187,9 +187,9 @@ def _finished(paper: Paper, size: Size, folder: Path, asked: dict[str, Any], cod
     if (record["asked"], record["code"]) != (asked, code):
         return None
     rows = {row["claim"]: row for row in json.loads((folder / "claims.json").read_text())}
-    fields = ("verdict", "measured", "predicted", "relation", "tolerance")
+    names = [field.name for field in fields(Verdict)]
     return tuple(
-        Result(paper, claim, Verdict(**{name: rows[claim.id][name] for name in fields}), size) for claim in paper.claims
+        Result(paper, claim, Verdict(**{name: rows[claim.id][name] for name in names}), size) for claim in paper.claims
     )
 
 
