@@ -50,7 +50,8 @@ class Experiment:
 
     **Arguments**: `name`, an identifier, also the name of its files; `title`, what it shows, one sentence;
     `run(size, key)`, a `Size` and a JAX key to an `xarray.Dataset`, where `"small"` takes at most 15 CPU seconds with
-    its compile; `plot(dataset)`, a `matplotlib.figure.Figure`.
+    its compile; `plot(dataset)`, a `matplotlib.figure.Figure`; `seconds`, of one CPU core, that a run of a size took
+    when it was last measured (`theorylab run <slug> --size <size>` writes them to run.json).
 
     **Raises** `ValueError` when the name is not an identifier.
 
@@ -65,6 +66,7 @@ class Experiment:
     title: str
     run: Callable[[Size, Any], Any]
     plot: Callable[[Any], Any]
+    seconds: Mapping[Size, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
