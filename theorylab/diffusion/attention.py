@@ -3,10 +3,10 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Integer, PRNGKeyArray, ScalarLike
+from jaxtyping import Array, ArrayLike, Float, Integer, ScalarLike
 
 from ..engine.method import hyperparameter
-from ..numerics import checked, floating
+from ..numerics import Key, checked, floating
 
 
 @checked
@@ -56,7 +56,7 @@ class MeanDenoisingAttention(eqx.Module):
 
     @classmethod
     @checked
-    def initial(cls, key: PRNGKeyArray, *, d: int, steps: int, v: ArrayLike | None = None) -> "MeanDenoisingAttention":
+    def initial(cls, key: Key, *, d: int, steps: int, v: ArrayLike | None = None) -> "MeanDenoisingAttention":
         """The paper's start: W = 0, and v drawn from N(0, 1/d) for each of `steps` levels, or all of them equal `v`."""
         scales = jax.random.normal(key, (steps,)) / d**0.5 if v is None else jnp.full((steps,), v, float)
         return cls(jnp.zeros((d, d)), scales)

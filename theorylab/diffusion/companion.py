@@ -5,9 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int32, Integer, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, Int32, Integer
 
-from ..numerics import checked, floating, normal
+from ..numerics import Key, checked, floating, normal
 from ..numerics.checked import Numbers
 from .gaussian_mixture import GaussianMixture, check_symmetric, check_variances
 from .linear_attention import SharedMean, check_alpha_bar
@@ -61,7 +61,7 @@ class SharedMeanMixture(SharedMean):
 
     @checked
     def sample(
-        self, key: PRNGKeyArray, *, tokens: int, batch: int
+        self, key: Key, *, tokens: int, batch: int
     ) -> tuple[Float[Array, "batch tokens d"], Int32[Array, "batch tokens"]]:
         """Data points x0 (batch, tokens, d), and the mean of each token, int32 (batch, tokens), equal in a row."""
         return self.tokens_law.sample(key, tokens=tokens, batch=batch)
@@ -155,7 +155,7 @@ class RandomMeanMixture(SharedMean):
 
     @checked
     def sample(
-        self, key: PRNGKeyArray, *, tokens: int, batch: int
+        self, key: Key, *, tokens: int, batch: int
     ) -> tuple[Float[Array, "batch tokens d"], Float[Array, "batch d"]]:
         """Data points x0 (batch, tokens, d), and their means (batch, d)."""
         keys, d = jax.random.split(key), len(self.moment)

@@ -8,16 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
-from jaxtyping import Array, Float, Integer, PRNGKeyArray, UInt32
+from jaxtyping import Array, Float, Integer, UInt32
 
-from ..numerics import checked
+from ..numerics import Key, checked
 
 _SHIFTS, _FACTORS = (16, 13, 16), (0x85EBCA6B, 0xC2B2AE35)
 
 
 @checked
 def counter_normal(
-    key: PRNGKeyArray, shape: Sequence[int], start: int | Integer[Array, ""] = 0, *, dtype: Any = None
+    key: Key, shape: Sequence[int], start: int | Integer[Array, ""] = 0, *, dtype: Any = None
 ) -> Float[Array, "..."]:
     r"""Standard normal draws, each a function of the key and of its own index in a long stream.
 
@@ -28,7 +28,7 @@ def counter_normal(
     prevents that. Draws reach 5.4 standard deviations. They are for noise in losses and for simulation: unlike
     threefry's, there are only $2^{32}$ of them for a key, and none is meant to withstand more than the tests here.
 
-    **Arguments**: `key`, a typed key (); `shape` of the result; `start` s, the index of its first entry in the stream,
+    **Arguments**: `key`, a key or a seed; `shape` of the result; `start` s, the index of its first entry in the stream,
     an integer (); `dtype`, floating, JAX's default if None.
 
     **Returns** an array of that shape and dtype.

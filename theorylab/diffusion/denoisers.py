@@ -6,9 +6,9 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, Int
 
-from ..numerics import checked
+from ..numerics import Key, checked
 from .schedules import Schedule, check_levels
 
 
@@ -27,7 +27,7 @@ class Mixture(eqx.Module):
     """
 
     @abc.abstractmethod
-    def sample(self, key: PRNGKeyArray, *, tokens: Any, batch: int) -> tuple[Array, Array]:
+    def sample(self, key: Key, *, tokens: Any, batch: int) -> tuple[Array, Array]:
         """Clean data points (batch, tokens, d), and what the oracle knows of them."""
 
     @abc.abstractmethod

@@ -7,7 +7,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Integer, PRNGKeyArray
 
-from ..numerics import checked, normal
+from ..numerics import Key, checked, normal
 from .counter import working_dtype
 
 MLP_RATIO = 4
@@ -70,7 +70,7 @@ class DiT(eqx.Module):
 
     **Arguments**: `shape`, of a data point: (channels, height, width) with `patch`, the side of a patch, which divides
     height and width; or (tokens, d) without: the model then takes any number of tokens; `width`, of the residual
-    stream, even; `depth`, the number of blocks; `heads`, which divides the width; `key`, a typed key ().
+    stream, even; `depth`, the number of blocks; `heads`, which divides the width; `key`, a key or a seed.
 
     **Raises** `ValueError` for a shape that is neither, sides that do not divide, and numbers below 1.
 
@@ -102,7 +102,7 @@ class DiT(eqx.Module):
         width: int = 64,
         depth: int = 4,
         heads: int = 4,
-        key: PRNGKeyArray,
+        key: Key,
     ):
         _check(shape, patch, width, depth, heads)
         self.shape, self.patch = tuple(shape), patch

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Float, Int32, Integer, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, Int32, Integer
 
-from ..numerics import checked, floating, normal
+from ..numerics import Key, checked, floating, normal
 from ..numerics.checked import Numbers
 from .denoisers import Mixture
 from .multi_token import check_points, check_tokens, check_weights
@@ -104,7 +104,7 @@ class GaussianMixture(Mixture):
 
     @checked
     def sample(
-        self, key: PRNGKeyArray, *, batch: int, tokens: int | None = None
+        self, key: Key, *, batch: int, tokens: int | None = None
     ) -> tuple[Float[Array, "*point d"], Int32[Array, "*point"]]:
         """Data points x0 (batch, tokens, d), or (batch, d) without `tokens`, and their components' indices."""
         K, d = self.means.shape

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 
 from ..engine.keys import stream
 from ..engine.program import call
-from ..numerics import checked, floating, normal
+from ..numerics import Key, checked, floating, normal
 from .blocks import block_size, block_sum, traced
 from .counter import counter_normal, working_dtype
 from .process import check_parametrisation, convert, diffuse
@@ -27,7 +27,7 @@ def denoising_loss(
     x0: Float[Array, "batch ..."],
     schedule: Schedule,
     *,
-    key: PRNGKeyArray | None = None,
+    key: Key | None = None,
     t: Any = None,
     noise: Any = "threefry",
     levels: Any = "uniform",
@@ -45,7 +45,7 @@ def denoising_loss(
     - `model`: a callable `(x, t)` of one point and its level, an int32 (); an Equinox module, a Flax NNX module,
       `functools.partial(net.apply, params)` of Linen, or a function. Differentiate with respect to what it holds.
     - `x0`: clean points (batch, ...); `schedule`: a `Schedule`.
-    - `key`: a typed key (), from which levels and noise are drawn; or `t`, integers (batch,), with `noise` an array
+    - `key`: a key or a seed, from which levels and noise are drawn; or `t`, integers (batch,), with `noise` an array
       like `x0`.
     - `noise`: with a key, how it is drawn: `"threefry"`, or `"counter"`, faster on a CPU (`counter_normal`).
     - `levels`: with a key, how levels are drawn: `"uniform"`, each alone; `"stratified"`, every level as often as any
@@ -101,7 +101,7 @@ def level_risks(
     model: Callable[..., Any],
     x0: Float[Array, "batch ..."],
     schedule: Schedule,
-    key: PRNGKeyArray,
+    key: Key,
     *,
     parametrisation: str = "epsilon",
     block: int | str | None = "auto",
@@ -136,14 +136,14 @@ def level_risks(
 
 
 @checked
-def draw_levels(key: PRNGKeyArray, batch: int, schedule: Schedule, levels: Any = "uniform") -> Int[Array, " batch"]:
+def draw_levels(key: Key, batch: int, schedule: Schedule, levels: Any = "uniform") -> Int[Array, " batch"]:
     r"""Random levels for a batch of points.
 
     Stratified levels are an equally spaced grid on the circle of all levels, turned by a random angle: every level is
     drawn $\lfloor n/T \rfloor$ or $\lceil n/T \rceil$ times, and each point's level is uniform by itself, whatever the
     order of the points. Weighted ones are the same grid on a circle whose arcs are the weights.
 
-    **Arguments**: `key`, a typed key (); `batch` n; `schedule`; `levels`, `"uniform"`, `"stratified"` or weights (T,).
+    **Arguments**: `key`, a key or a seed; `batch` n; `schedule`; `levels`, `"uniform"`, `"stratified"` or weights (T,).
 
     **Returns** int32 (batch,), in 0..T - 1.
 

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Float, Int32, Integer, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, Int32, Integer
 
-from ..numerics import checked, floating, normal, orthogonal, uniform
+from ..numerics import Key, checked, floating, normal, orthogonal, uniform
 from ..numerics.checked import Numbers
 from .denoisers import Mixture
 from .pattern_posterior import PatternPosterior, pattern_posterior, shared_posterior
@@ -68,7 +68,7 @@ class MultiTokenMixture(Mixture):
 
     @checked
     def sample(
-        self, key: PRNGKeyArray, *, tokens: int, batch: int
+        self, key: Key, *, tokens: int, batch: int
     ) -> tuple[Float[Array, "batch tokens d"], Int32[Array, "batch tokens"]]:
         """Data points x0 (batch, tokens, d), and the pattern of each token, int32 (batch, tokens)."""
         check_tokens(tokens)
@@ -169,10 +169,10 @@ class MultiTokenMixture(Mixture):
 
 
 @checked
-def orthogonal_patterns(key: PRNGKeyArray, count: int, dim: int) -> Float[Array, "count dim"]:
+def orthogonal_patterns(key: Key, count: int, dim: int) -> Float[Array, "count dim"]:
     r"""Random orthogonal patterns of norm $\sqrt d$: the first rows of a Haar matrix, scaled.
 
-    **Arguments**: `key`, a typed key (); `count` M, at most `dim`; `dim` d.
+    **Arguments**: `key`, a key or a seed; `count` M, at most `dim`; `dim` d.
 
     **Returns** (M, d), in JAX's default precision.
 

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
+from jaxtyping import Array, Float, ScalarLike
 
-from ..numerics import checked, floating, normal
+from ..numerics import Key, checked, floating, normal
 from ..numerics.checked import Numbers
 
 
@@ -108,7 +108,7 @@ def mode_proportions(
 
 @checked
 def sliced_wasserstein(
-    x: Float[Array, "n ..."], y: Float[Array, "m ..."], key: PRNGKeyArray, *, projections: int = 256
+    x: Float[Array, "n ..."], y: Float[Array, "m ..."], key: Key, *, projections: int = 256
 ) -> Float[Array, ""]:
     r"""The sliced 2-Wasserstein distance, $\big(E_\theta W_2^2(\theta^T x, \theta^T y)\big)^{1/2}$, of two samples.
 
@@ -117,7 +117,7 @@ def sliced_wasserstein(
     $|v|/\sqrt D$.
 
     **Arguments**: `x` and `y`, samples (n, ...) and (m, ...), of one shape and dtype each, taken as vectors of D
-    entries; `key`, a typed key (), for the directions; `projections`, their number.
+    entries; `key`, a key or a seed, for the directions; `projections`, their number.
 
     **Returns** (); the squares of the distances on single directions are averaged.
 

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, ArrayLike, Float, Integer, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, Integer
 
-from ..numerics import checked, normal
+from ..numerics import Key, checked, normal
 from ..numerics.checked import Numbers
 from .denoisers import Mixture
 from .multi_token import MultiTokenMixture, check_tokens
@@ -165,14 +165,14 @@ def initial_risk(mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens,
 
 
 @checked
-def bayes_risks(mixture: Mixture, schedule: Schedule, tokens: int, *, key: PRNGKeyArray, samples: int) -> Estimate:
+def bayes_risks(mixture: Mixture, schedule: Schedule, tokens: int, *, key: Key, samples: int) -> Estimate:
     r"""The least risk that any denoiser has, at each level, with error bars.
 
     The mean over drawn data points of the posterior variance of the noise, which is exact for each and varies far less
     than a squared error; so an estimate for a `MultiTokenMixture` never falls below its oracle risk. All levels see the
     same draws.
 
-    **Arguments**: `mixture`, any `Mixture`; `schedule`; `tokens` P >= 1; `key`, a typed key (); `samples` >= 2, the
+    **Arguments**: `mixture`, any `Mixture`; `schedule`; `tokens` P >= 1; `key`, a key or a seed; `samples` >= 2, the
     data points drawn.
 
     **Returns** an `Estimate` with fields (T,), per entry.
@@ -191,10 +191,10 @@ def bayes_risks(mixture: Mixture, schedule: Schedule, tokens: int, *, key: PRNGK
 
 
 @checked
-def bayes_risk(mixture: Mixture, schedule: Schedule, tokens: int, *, key: PRNGKeyArray, samples: int) -> Estimate:
+def bayes_risk(mixture: Mixture, schedule: Schedule, tokens: int, *, key: Key, samples: int) -> Estimate:
     r"""The mean over the levels of `bayes_risks`, with its own error bar.
 
-    **Arguments**: `mixture`, any `Mixture`; `schedule`; `tokens` P >= 1; `key`, a typed key (); `samples` >= 2, the
+    **Arguments**: `mixture`, any `Mixture`; `schedule`; `tokens` P >= 1; `key`, a key or a seed; `samples` >= 2, the
     data points drawn.
 
     **Returns** an `Estimate`, the pair (value, standard error), () each, per entry.

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
-from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
+from jaxtyping import Array, Float, ScalarLike
 
 from ..engine.program import call
-from ..numerics import checked, normal
+from ..numerics import Key, checked, normal
 from .blocks import program
 from .counter import working_dtype
 from .process import check_parametrisation, convert
@@ -32,7 +32,7 @@ def sample_ancestral(
     model: Callable[..., Any],
     schedule: Schedule,
     start: Float[Array, "batch ..."],
-    key: PRNGKeyArray,
+    key: Key,
     *,
     parametrisation: str = "epsilon",
     trajectory: bool = False,
@@ -43,7 +43,7 @@ def sample_ancestral(
     $x_0$; the last step, from level 0, gives $\hat x_0$ itself.
 
     **Arguments**: `model`, a callable `(x, t)` of one point and its level, an int32 (); `schedule`; `start`, points at
-    the last level (batch, ...), floating, where standard normal ones belong; `key`, a typed key ();
+    the last level (batch, ...), floating, where standard normal ones belong; `key`, a key or a seed;
     `parametrisation`, what the model predicts, as in `denoising_loss`; `trajectory`, whether to return the whole path.
 
     **Returns** samples of the shape and dtype of `start`; as a path (T + 1, batch, ...), from the start to the samples.
@@ -69,7 +69,7 @@ def sample_ddim(
     model: Callable[..., Any],
     schedule: Schedule,
     start: Float[Array, "batch ..."],
-    key: PRNGKeyArray | None = None,
+    key: Key | None = None,
     *,
     eta: ScalarLike = 0.0,
     steps: int | None = None,
@@ -171,7 +171,7 @@ def sample_sde(
     model: Callable[..., Any],
     schedule: Schedule,
     start: Float[Array, "batch ..."],
-    key: PRNGKeyArray,
+    key: Key,
     *,
     steps: int = 50,
     solver: Any = None,

@@ -7,14 +7,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from ..engine import Gradient, Method, Record, Solution, every, solve
 from ..engine.keys import as_key, stream
 from ..engine.method import as_structure, hyperparameter
 from ..engine.status import NONFINITE, RUNNING
 from ..engine.until import Stop
-from ..numerics import checked, floating
+from ..numerics import Key, checked, floating
 from ..numerics.checked import Numbers
 from .loss import denoising_loss
 from .schedules import Schedule
@@ -100,20 +100,20 @@ class DenoisingProblem(eqx.Module):
         return eqx.combine(x, self.frozen, self.rest)
 
     @checked
-    def initial(self, key: PRNGKeyArray) -> PyTree:
+    def initial(self, key: Key) -> PyTree:
         """The arrays that the model trains, as they were given."""
         del key
         return self.params
 
     @checked
-    def draw(self, key: PRNGKeyArray) -> Float[Array, "batch ..."]:
+    def draw(self, key: Key) -> Float[Array, "batch ..."]:
         """The points of one step."""
         if self.batch is None:
             return self.data(key)
         return self.data[jax.random.randint(key, (self.batch,), 0, self.data.shape[0])]
 
     @checked
-    def loss(self, x: PyTree, key: PRNGKeyArray) -> Float[Array, ""]:
+    def loss(self, x: PyTree, key: Key) -> Float[Array, ""]:
         """The denoising loss on fresh points, levels and noise."""
         return denoising_loss(
             self.model(x),
@@ -170,14 +170,16 @@ class Averaged(Method):
         sentence = f"decay = {self.decay} must lie in [0, 1): the share of the average that a step keeps"
         return {sentence: (self.decay >= 0) & (self.decay < 1)}
 
-    def init(self, problem: Any, key: PRNGKeyArray, x0: PyTree | None = None) -> AveragedState:
+    @checked
+    def init(self, problem: Any, key: Key, x0: PyTree | None = None) -> AveragedState:
         """The method's own state, and its iterate as the average."""
-        inner = self.method.init(problem, key, x0)
+        inner = self.method.init(problem, as_key(key), x0)
         return AveragedState(inner, inner.x)
 
-    def step(self, problem: Any, state: AveragedState, key: PRNGKeyArray) -> AveragedState:
+    @checked
+    def step(self, problem: Any, state: AveragedState, key: Key) -> AveragedState:
         """One step of the method, and of the average."""
-        inner = self.method.step(problem, state.inner, key)
+        inner = self.method.step(problem, state.inner, as_key(key))
 
         def mix(average, x):
             decay = jnp.asarray(self.decay, average.dtype)
@@ -226,7 +228,7 @@ def fit(
 
     - `model`, `data`, `schedule`, `batch`, `trainable`, `levels`, `noise`, `parametrisation`: as in `DenoisingProblem`.
     - `optimiser`: `tl.Gradient(optax.adam, learning_rate=1e-3)`, or a built Optax optimiser; `steps` of it, under the
-      `key`, a typed key or a seed.
+      `key`, a key or a seed.
     - `held_out`: points (n, ...) or a sampler, of which one draw is kept: their loss, with stratified levels and the
       same noise throughout, is recorded as `held_out`, about `rows` times in the run, and so is the `loss` of the steps
       (zero before the first).

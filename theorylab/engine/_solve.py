@@ -138,7 +138,7 @@ def solve(
     **Arguments**
 
     - `method`: a `Method`; `problem`: what it works on; `x0`: the starting point, or None for the problem's own.
-    - `key`: a random key (or an integer seed); `steps`: the most steps to take, at least 1.
+    - `key`: a key or a seed; `steps`: the most steps to take, at least 1.
     - `record`: a `Record` or several; `until`: a rule such as `below(fn, tol)`, rules joined by `|`, or a function of
       (problem, state) that says when to stop.
     - `state`: a state to start from (`solution.state`: a warm restart, counting from 0), or a whole `Solution`, to go

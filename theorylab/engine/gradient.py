@@ -11,6 +11,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from ..numerics import Key, checked
 from .method import Method, start
 
 
@@ -92,13 +93,15 @@ class Gradient(Method):
             built = built(**self.hyper, **dict(self.options))
         return optax.with_extra_args_support(built)
 
-    def init(self, problem: Any, key: PRNGKeyArray, x0: PyTree | None = None) -> GradientState:
+    @checked
+    def init(self, problem: Any, key: Key, x0: PyTree | None = None) -> GradientState:
         x = start(problem, key, x0)
         shapes = jax.eval_shape(lambda x: self._loss(problem, x, key), x)
         loss, aux = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
         return GradientState(x, self.optimiser.init(x), loss, aux)
 
-    def step(self, problem: Any, state: GradientState, key: PRNGKeyArray) -> GradientState:
+    @checked
+    def step(self, problem: Any, state: GradientState, key: Key) -> GradientState:
         (loss, aux), gradient = jax.value_and_grad(lambda x: self._loss(problem, x, key), has_aux=True)(state.x)
         update, optimiser = self.optimiser.update(
             gradient,
@@ -110,7 +113,7 @@ class Gradient(Method):
         )
         return GradientState(optax.apply_updates(state.x, update), optimiser, loss, aux)
 
-    def _loss(self, problem: Any, x: PyTree, key: PRNGKeyArray) -> tuple[Array, PyTree]:
+    def _loss(self, problem: Any, x: PyTree, key: Key) -> tuple[Array, PyTree]:
         out = problem.loss(x, key)
         return out if getattr(problem, "has_aux", False) else (out, None)
 

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Integer, PRNGKeyArray
 
+from ..numerics.checked import Key, checked, seeded
+
 
 def as_key(key: Any) -> PRNGKeyArray:
     """A typed scalar key from a typed key, a raw `uint32` key or an integer seed.
@@ -19,7 +21,8 @@ def as_key(key: Any) -> PRNGKeyArray:
 
     **Returns** a typed key, ().
 
-    **Raises** `TypeError` for anything else, and for a key with a batch of its own.
+    **Raises** `TypeError` for anything else, and for a key with a batch of its own; `ValueError` for a seed that is
+    negative or above 2**32 - 1.
 
     **Source**: derived here.
 
@@ -27,22 +30,22 @@ def as_key(key: Any) -> PRNGKeyArray:
         >>> bool(tl.keys.as_key(3) == jax.random.key(3))
         True
     """
-    if isinstance(key, int):
-        return jax.random.key(key)
+    key = seeded(key)
     if isinstance(key, jax.Array):
         if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.dtype == jnp.uint32:
             key = jax.random.wrap_key_data(key)
         if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ():
             return key
-    raise TypeError(f"key must be one random key, such as jax.random.key(0), got {key!r}")
+    raise TypeError(f"key must be one random key, such as jax.random.key(0), or an integer seed, got {key!r}")
 
 
-def stream(key: PRNGKeyArray, name: str) -> PRNGKeyArray:
+@checked
+def stream(key: Key, name: str) -> PRNGKeyArray:
     """The key of a named stream, $\\mathrm{fold\\_in}(k, \\mathrm{crc32}(\\text{name}))$.
 
     The engine uses the streams `"init"`, `"step"`, `"seed"`, `"build"` and `"lane"`.
 
-    **Arguments**: `key`, a typed key (); `name`, any string.
+    **Arguments**: `key`, a key or a seed; `name`, any string.
 
     **Returns** a typed key, ().
 
@@ -55,7 +58,8 @@ def stream(key: PRNGKeyArray, name: str) -> PRNGKeyArray:
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
-def step_key(key: PRNGKeyArray, t: int | Integer[Array, ""]) -> PRNGKeyArray:
+@checked
+def step_key(key: Key, t: int | Integer[Array, ""]) -> PRNGKeyArray:
     """The key that one step of a solve receives.
 
     **Arguments**: `key` of the solve, (); `t`, the steps taken before it, an integer ().
@@ -71,7 +75,8 @@ def step_key(key: PRNGKeyArray, t: int | Integer[Array, ""]) -> PRNGKeyArray:
     return jax.random.fold_in(stream(key, "step"), t)
 
 
-def seed_key(key: PRNGKeyArray, seed: int | Integer[Array, ""]) -> PRNGKeyArray:
+@checked
+def seed_key(key: Key, seed: int | Integer[Array, ""]) -> PRNGKeyArray:
     """The key of one seed of a sweep: `solve` under this key repeats that seed's lanes.
 
     **Arguments**: `key` of the sweep, (); `seed`, an integer ().
@@ -87,7 +92,8 @@ def seed_key(key: PRNGKeyArray, seed: int | Integer[Array, ""]) -> PRNGKeyArray:
     return jax.random.fold_in(stream(key, "seed"), seed)
 
 
-def build_key(key: PRNGKeyArray) -> PRNGKeyArray:
+@checked
+def build_key(key: Key) -> PRNGKeyArray:
     """The key that the `build` of a sweep receives.
 
     **Arguments**: `key` of a seed, (), from `seed_key`.
@@ -104,10 +110,11 @@ def build_key(key: PRNGKeyArray) -> PRNGKeyArray:
     return stream(key, "build")
 
 
-def generator(key: PRNGKeyArray) -> np.random.Generator:
+@checked
+def generator(key: Key) -> np.random.Generator:
     """A NumPy generator that a key seeds, for draws on the host.
 
-    **Arguments**: `key`, a typed key (), concrete.
+    **Arguments**: `key`, a key or a seed, concrete.
 
     **Returns** a generator, the same for the same key.
 

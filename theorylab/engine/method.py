@@ -11,6 +11,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
 
+from ..numerics import Key, checked
+
 
 class Method(eqx.Module):
     """An iteration `state -> step(problem, state, key)`, with its hyper-parameters as array fields.
@@ -118,10 +120,11 @@ def hyperparameter(value: ArrayLike | Callable) -> Any:
     return as_structure(value) if callable(value) else jnp.asarray(float(value) if isinstance(value, int) else value)
 
 
-def start(problem: Any, key: PRNGKeyArray, x0: PyTree | None) -> PyTree[Array]:
+@checked
+def start(problem: Any, key: Key, x0: PyTree | None) -> PyTree[Array]:
     """The first iterate as arrays: `x0`, or `problem.initial(key)` when `x0` is None.
 
-    **Arguments**: `problem`; `key`, a typed key (); `x0`, a pytree of arrays or numbers, or None.
+    **Arguments**: `problem`; `key`, a key or a seed; `x0`, a pytree of arrays or numbers, or None.
 
     **Returns** a pytree of arrays.
 

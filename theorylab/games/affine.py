@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, Int
 
-from ..numerics import checked, floating, matvec
+from ..numerics import Key, checked, floating, matvec
 
 
 @checked
@@ -80,7 +80,7 @@ class AffineGame(eqx.Module):
         return matvec(jnp.mean(self.matrices, axis=0), x) + jnp.mean(self.offsets, axis=0)
 
     @checked
-    def initial(self, key: PRNGKeyArray) -> Float[Array, " d"]:
+    def initial(self, key: Key) -> Float[Array, " d"]:
         """The solution plus a standard normal draw, (d,)."""
         return self.solution + jax.random.normal(key, self.solution.shape, self.solution.dtype)
 

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import optax
 from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree, ScalarLike
+from jaxtyping import Array, ArrayLike, Float, Int, PyTree, ScalarLike
 
 from ..engine.method import as_structure
-from ..numerics import checked
+from ..numerics import Key, checked
 from .epochs import Game, descend, mean_operator
 
 
@@ -181,7 +181,7 @@ class Constrained(eqx.Module):
         return self.game.minibatch
 
     @checked
-    def initial(self, key: PRNGKeyArray) -> PyTree[Array]:
+    def initial(self, key: Key) -> PyTree[Array]:
         """The game's own, projected; a proximal term is left out of it (its step is 0)."""
         return self.prox(self.game.initial(key), 0.0)
 

@@ -9,10 +9,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from ..engine.method import Method, hyperparameter, start
-from ..numerics import checked, lane_scan, normal
+from ..numerics import Key, checked, lane_scan, normal
 from . import orders
 from .schedules import requires, scaled
 
@@ -197,7 +197,8 @@ class EpochMethod(Method):
         }
         return _with_steps(self, values)
 
-    def init(self, problem: Any, key: PRNGKeyArray, x0: PyTree | None = None) -> EpochState:
+    @checked
+    def init(self, problem: Any, key: Key, x0: PyTree | None = None) -> EpochState:
         """The state before the first epoch; the order `"once"` draws its permutation here."""
         key_x, key_order = jax.random.split(key)
         x = start(problem, key_x, x0)
@@ -216,7 +217,8 @@ class EpochMethod(Method):
             noise_level(self, problem, x),
         )
 
-    def step(self, problem: Any, state: EpochState, key: PRNGKeyArray) -> EpochState:
+    @checked
+    def step(self, problem: Any, state: EpochState, key: Key) -> EpochState:
         """One epoch, in the order that `key` draws."""
         blocks = orders.groups(self.order, key, problem.n, state.kept, batch_size=self.batch_size, samples=self.samples)
         # a key of its own, so that noise never shifts the order's draws

@@ -6,10 +6,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, ArrayLike, Int, PyTree
 
 from ..engine.method import as_structure
-from ..numerics import checked, normal
+from ..numerics import Key, checked, normal
 
 
 @checked
@@ -68,7 +68,7 @@ class FiniteSum(eqx.Module):
         return jax.tree.map(lambda value: jnp.mean(value, axis=0), values)
 
     @checked
-    def initial(self, key: PRNGKeyArray) -> PyTree[Array]:
+    def initial(self, key: Key) -> PyTree[Array]:
         """Where a method begins: `start`, or else the solution plus a standard normal draw in each entry.
 
         **Raises** `ValueError` when the game has neither.

@@ -7,15 +7,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
-from ..numerics import checked, normal, orthogonal
+from ..numerics import Key, checked, normal, orthogonal
 from .affine import AffineGame
 
 
 @checked
 def quadratic_game(
-    key: PRNGKeyArray,
+    key: Key,
     *,
     components: int,
     dim: int,
@@ -52,7 +52,7 @@ def quadratic_game(
 
 @checked
 def bilinear_game(
-    key: PRNGKeyArray,
+    key: Key,
     *,
     components: int,
     dim: int,
@@ -87,7 +87,7 @@ def bilinear_game(
 
 @checked
 def convex_concave_game(
-    key: PRNGKeyArray,
+    key: Key,
     *,
     components: int,
     dim: int,
@@ -125,7 +125,7 @@ def convex_concave_game(
 
 @checked
 def wgan_mean_game(
-    key: PRNGKeyArray,
+    key: Key,
     *,
     components: int,
     mean: Sequence[float] | Float[Array, " k"] = (3.0, 4.0),

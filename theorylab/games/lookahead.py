@@ -7,10 +7,10 @@ import equinox as eqx
 import jax
 import numpy as np
 import optax
-from jaxtyping import Array, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Int, PyTree
 
 from ..engine import keys
-from ..numerics import checked
+from ..numerics import Key, checked
 from . import orders
 
 
@@ -95,7 +95,7 @@ def extragradient_optimiser(
 
 @checked
 def batches(
-    key: PRNGKeyArray, n: int, batch_size: int = 1, *, order: str = "reshuffle", epoch: int
+    key: Key, n: int, batch_size: int = 1, *, order: str = "reshuffle", epoch: int
 ) -> Iterator[Int[np.ndarray, " b"]]:
     """The batches of indices of one epoch, for a Python training loop.
 

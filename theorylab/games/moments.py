@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Float
 
-from ..numerics import checked, richardson_weights, spectral_radius
+from ..numerics import Key, checked, richardson_weights, spectral_radius
 from . import exact
 from .chains import epoch_averages
 from .kept_orders import every_order, fixed_points
@@ -56,7 +56,7 @@ def stationary_moments(
     game: Any,
     method: Any,
     *,
-    key: PRNGKeyArray | None = None,
+    key: Key | None = None,
     samples: int | None = None,
 ) -> Moments:
     r"""The stationary mean, mean-square error and covariance of a method with constant steps, at the ends of epochs.

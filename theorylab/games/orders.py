@@ -4,9 +4,9 @@ import difflib
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Int
 
-from ..numerics import checked
+from ..numerics import Key, checked
 
 ORDERS = ("independent", "reshuffle", "once", "cyclic", "flipflop")
 """`"independent"`: n uniform draws with replacement; `"reshuffle"`: a new permutation each epoch; `"once"`: one
@@ -39,7 +39,7 @@ def check(order: str) -> str:
 
 
 @checked
-def fixed(order: str, key: PRNGKeyArray, n: int) -> Int[Array, " n"] | None:
+def fixed(order: str, key: Key, n: int) -> Int[Array, " n"] | None:
     """What an order keeps for the whole run: the permutation of `"once"`, nothing for the others.
 
     **Arguments**: `order`, one of `ORDERS`; `key`; `n`, the number of components.
@@ -56,7 +56,7 @@ def fixed(order: str, key: PRNGKeyArray, n: int) -> Int[Array, " n"] | None:
 
 
 @checked
-def table(order: str, key: PRNGKeyArray, n: int, kept: Int[Array, " n"] | None = None) -> Int[Array, " m"]:
+def table(order: str, key: Key, n: int, kept: Int[Array, " n"] | None = None) -> Int[Array, " m"]:
     """The indices of one epoch. They depend on the key alone, so that runs that share it share the draws.
 
     **Arguments**: `order`, one of `ORDERS`; `key` of the epoch, which `"once"` and `"cyclic"` do not use; `n`, the
@@ -83,7 +83,7 @@ def table(order: str, key: PRNGKeyArray, n: int, kept: Int[Array, " n"] | None =
 @checked
 def groups(
     order: str,
-    key: PRNGKeyArray,
+    key: Key,
     n: int,
     kept: Int[Array, " n"] | None = None,
     *,

@@ -5,9 +5,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
-from ..numerics import checked
+from ..numerics import Key, checked
 from .finite_sum import FiniteSum
 from .generators import bilinear_game, quadratic_game
 
@@ -41,7 +41,7 @@ class QuasiMonotoneGame(FiniteSum):
 
 @checked
 def quasi_monotone_game(
-    key: PRNGKeyArray,
+    key: Key,
     *,
     components: int,
     dim: int,
@@ -92,7 +92,7 @@ def quasi_monotone_game(
 
 @checked
 def quasi_strongly_monotone_game(
-    key: PRNGKeyArray,
+    key: Key,
     *,
     components: int,
     dim: int,

@@ -6,10 +6,10 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Int, PyTree
 
 from ..engine.method import Method, start
-from ..numerics import checked, richardson_weights
+from ..numerics import Key, checked, richardson_weights
 
 COUPLINGS = ("shared", "independent")
 
@@ -107,7 +107,8 @@ class Richardson(Method):
         weights = richardson_weights(self.multipliers).tolist()
         return jax.tree.map(lambda leaf: sum(w * one for w, one in zip(weights, leaf, strict=True)), values)
 
-    def init(self, problem: Any, key: PRNGKeyArray, x0: PyTree | None = None) -> RichardsonState:
+    @checked
+    def init(self, problem: Any, key: Key, x0: PyTree | None = None) -> RichardsonState:
         """All chains at one start."""
         key_x, key_chains = jax.random.split(key)
         x = start(problem, key_x, x0)
@@ -116,7 +117,8 @@ class Richardson(Method):
         mean = self._values(problem, chains) if self.average else None
         return RichardsonState(x, chains, mean, jnp.zeros((), jnp.int32) if self.average else None)
 
-    def step(self, problem: Any, state: RichardsonState, key: PRNGKeyArray) -> RichardsonState:
+    @checked
+    def step(self, problem: Any, state: RichardsonState, key: Key) -> RichardsonState:
         """One step of every chain."""
         keys, axis = self._keys(key)
         chains = jax.vmap(lambda method, chain, key: method.step(problem, chain, key), (0, 0, axis))(

@@ -7,9 +7,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
 
-from ..numerics import checked, normal
+from ..numerics import Key, checked, normal
 from .problems import check_rank
 from .sensing import Sensing
 
@@ -52,7 +51,7 @@ def restricted_constants(
     operator: Sensing,
     rank: int,
     *,
-    key: PRNGKeyArray,
+    key: Key,
     outliers: float | int = 0.0,
     support: str = "random",
     draws: int = 200,
@@ -63,7 +62,7 @@ def restricted_constants(
     with probability p and independently of everything, or `"worst"`, for each matrix the share p of measurements that
     see it largest, what an adversary would choose who knows operator and matrix.
 
-    **Arguments**: `operator`, a `Sensing`; `rank`, from 1 to min(n1, n2); `key`, a typed key (); `outliers` p in
+    **Arguments**: `operator`, a `Sensing`; `rank`, from 1 to min(n1, n2); `key`, a key or a seed; `outliers` p in
     [0, 1); `support`, `"random"` or `"worst"`; `draws` >= 2, how many matrices, products of standard normal factors.
 
     **Returns** `RestrictedConstants`.

@@ -4,9 +4,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 
-from ..numerics import checked
+from ..numerics import Key, checked
 from ..numerics.checked import Numbers
 from .sensing import Link, Sensing, build, count, pair
 
@@ -15,7 +15,7 @@ from .sensing import Link, Sensing, build, count, pair
 class EntrySampling(Sensing):
     """Single entries of the matrix, as in matrix completion: drawn without replacement, or given.
 
-    **Arguments**: `key`, a typed key (); `shape` (n1, n2); `measurements` m <= n1 n2. Given places go to
+    **Arguments**: `key`, a key or a seed; `shape` (n1, n2); `measurements` m <= n1 n2. Given places go to
     `EntrySampling.from_indices(rows, columns, shape)`, integers (m,) each; the same entry may be there twice.
 
     **Raises** `ValueError` for a shape that is not two positive integers, m out of range, and indices that differ in
@@ -33,7 +33,7 @@ class EntrySampling(Sensing):
     columns: Int[Array, "*lanes m"]
     shape: tuple[int, int] = eqx.field(static=True)
 
-    def __init__(self, key: PRNGKeyArray, shape: tuple[int, int], measurements: int):
+    def __init__(self, key: Key, shape: tuple[int, int], measurements: int):
         n1, n2 = pair(shape)
         if count(measurements) > n1 * n2:
             raise ValueError(

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, ScalarLike
+from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
 from ..engine.method import Method, hyperparameter, start
-from ..numerics import checked, normal
+from ..numerics import Key, checked, normal
 from .matrix_losses import FactorPair, MatrixLoss, factor_pair
 from .problems import check_rank
 from .two_layer import extreme_curvatures, reciprocal_step, smoothness_polynomial
@@ -116,7 +116,8 @@ class FactorisedDescent(Method):
             found[f"step_size = {size} must be positive and finite"] = jnp.all(jnp.isfinite(size) & (size > 0))
         return found
 
-    def init(self, problem: Any, key: PRNGKeyArray, x0: Any = None) -> DescentState:
+    @checked
+    def init(self, problem: Any, key: Key, x0: Any = None) -> DescentState:
         """The state at the factors x0."""
         x = start(problem, key, tuple(x0) if isinstance(x0, list) else x0)
         _check_start(problem, x)
@@ -129,7 +130,8 @@ class FactorisedDescent(Method):
             return DescentState(x)
         return DescentState(x, jnp.asarray(self.step_size, factor_pair(x)[0].dtype))
 
-    def step(self, problem: MatrixLoss, state: DescentState, key: PRNGKeyArray) -> DescentState:
+    @checked
+    def step(self, problem: MatrixLoss, state: DescentState, key: Key) -> DescentState:
         """One step of both factors."""
         del key
         W1, W2 = factor_pair(state.x)
@@ -160,11 +162,11 @@ class FactorisedDescent(Method):
 
 @checked
 def small_factors(
-    key: PRNGKeyArray, shape: tuple[int, int], rank: int, entry_std: ScalarLike, ratio: ArrayLike = 1 / 3
+    key: Key, shape: tuple[int, int], rank: int, entry_std: ScalarLike, ratio: ArrayLike = 1 / 3
 ) -> FactorPair:
     r"""A small imbalanced start: $F_0 = \alpha\tilde F$ and $G_0 = \rho\alpha\tilde G$, with standard normal entries.
 
-    **Arguments**: `key`, a typed key (); `shape` (n1, n2); `rank`, from 1 to min(n1, n2); `entry_std` $\alpha \ge 0$,
+    **Arguments**: `key`, a key or a seed; `shape` (n1, n2); `rank`, from 1 to min(n1, n2); `entry_std` $\alpha \ge 0$,
     (); `ratio` $\rho \ge 0$, (). One key gives the same draws whatever the two numbers.
 
     **Returns** the pair (F0, G0), (n1, rank) and (n2, rank), in JAX's default precision.

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
-from ..numerics import checked, normal
+from ..numerics import Key, checked, normal
 from .lora_flow import spectral_pair
 from .problems import check_rank
 
@@ -48,7 +48,7 @@ def lorafy(
     *,
     where: Callable[[PyTree], Any],
     init: str = "spectral",
-    key: PRNGKeyArray | None = None,
+    key: Key | None = None,
     gradient: PyTree | None = None,
     scale: ArrayLike = 1.0,
 ) -> PyTree:
@@ -200,7 +200,7 @@ def kernel_adapters(
     rank: int,
     *,
     init: str = "spectral",
-    key: PRNGKeyArray | None = None,
+    key: Key | None = None,
     gradient: Array | None = None,
     scale: ArrayLike = 1.0,
 ) -> tuple[Float[Array, "inputs rank"], Float[Array, "rank outputs"]]:

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float
 
 from ..engine.method import as_structure
-from ..numerics import checked, newton
+from ..numerics import Key, checked, newton
 from .problems import SensingProblem
 from .sensing import finite
 
@@ -72,7 +72,7 @@ class MatrixLoss(eqx.Module):
         return jax.value_and_grad(self.function)(W)
 
     @checked
-    def loss(self, x: FactorPair | Float[Array, "n rank"], key: PRNGKeyArray | None = None) -> Float[Array, ""]:
+    def loss(self, x: FactorPair | Float[Array, "n rank"], key: Key | None = None) -> Float[Array, ""]:
         """The loss at the factors (W1, W2), or at one matrix X as the factor of X X', ()."""
         del key
         W1, W2 = factor_pair(x)

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, ScalarLike
+from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
-from ..numerics import checked, floating, orthogonal
+from ..numerics import Key, checked, floating, orthogonal
 from ..numerics.checked import Numbers, finite
 from .entries import EntrySampling, IdentitySensing
 from .sensing import GaussianSensing, Sensing
@@ -84,7 +84,7 @@ class SensingProblem(eqx.Module):
         return self.operator.apply_factors(*x) - self.observations
 
     @checked
-    def loss(self, x: Factors, key: PRNGKeyArray | None = None) -> Float[Array, ""]:
+    def loss(self, x: Factors, key: Key | None = None) -> Float[Array, ""]:
         """The mean absolute residual at the factors, ()."""
         del key
         return jnp.mean(jnp.abs(self.residual(x)))
@@ -103,11 +103,11 @@ class SensingProblem(eqx.Module):
 
 @checked
 def low_rank_matrix(
-    key: PRNGKeyArray, shape: tuple[int, int], true_rank: int, condition: ScalarLike = 1.0
+    key: Key, shape: tuple[int, int], true_rank: int, condition: ScalarLike = 1.0
 ) -> Float[Array, "n1 n2"]:
     r"""A random matrix $U \Sigma V^T$ with independent Haar factors and singular values from `condition` down to 1.
 
-    **Arguments**: `key`, a typed key (); `shape` (n1, n2); `true_rank` r, from 1 to min(n1, n2); `condition` >= 1, ():
+    **Arguments**: `key`, a key or a seed; `shape` (n1, n2); `true_rank` r, from 1 to min(n1, n2); `condition` >= 1, ():
     the singular values are `linspace(condition, 1, true_rank)`.
 
     **Returns** (n1, n2), in JAX's default precision.
@@ -135,7 +135,7 @@ def low_rank_matrix(
 
 @checked
 def corrupted_problem(
-    key: PRNGKeyArray,
+    key: Key,
     operator: Sensing,
     solution: Float[Array, "n1 n2"],
     *,
@@ -149,7 +149,7 @@ def corrupted_problem(
     U(-1, 1)$; kind `"mirrored"` replaces $y_k$ by $-y_k$, what $-X^\star$ would show: errors that agree with one
     another, so that nothing can be recovered from p = 1/2 on (`outlier_scale` has no part in it).
 
-    **Arguments**: `key`, a typed key (); `operator`, a `Sensing`; `solution` X* (n1, n2); `outliers` p in [0, 1), ();
+    **Arguments**: `key`, a key or a seed; `operator`, a `Sensing`; `solution` X* (n1, n2); `outliers` p in [0, 1), ();
     `outlier_scale` >= 0, (); `kind`, one of the two.
 
     **Returns** a `SensingProblem`.
@@ -187,7 +187,7 @@ _MEANING = {
 
 @checked
 def sensing_problem(
-    key: PRNGKeyArray,
+    key: Key,
     *,
     shape: tuple[int, int],
     true_rank: int,
@@ -202,7 +202,7 @@ def sensing_problem(
     `outlier_scale` $\max_k|y_k|\, U(-1, 1)$ on a Bernoulli support. The operator, the truth and the errors have keys of
     their own, so that problems of one key and other conditions or fractions share all the draws.
 
-    **Arguments**: `key`, a typed key (); `shape` (n1, n2); `true_rank` r; `measurements` m; `condition` >= 1, ();
+    **Arguments**: `key`, a key or a seed; `shape` (n1, n2); `true_rank` r; `measurements` m; `condition` >= 1, ();
     `outliers` in [0, 1), the probability that a measurement is wrong, (); `outlier_scale` >= 0, ().
 
     **Returns** a `SensingProblem` with its solution, in JAX's default precision.
@@ -224,7 +224,7 @@ def sensing_problem(
 
 @checked
 def completion_problem(
-    key: PRNGKeyArray,
+    key: Key,
     *,
     shape: tuple[int, int],
     true_rank: int,
@@ -235,7 +235,7 @@ def completion_problem(
 ) -> SensingProblem:
     r"""Robust completion, or with all entries seen robust principal component analysis, of a random low-rank matrix.
 
-    **Arguments**: `key`, a typed key (); `shape` (n1, n2); `true_rank` r; `measurements` m, entries drawn without
+    **Arguments**: `key`, a key or a seed; `shape` (n1, n2); `true_rank` r; `measurements` m, entries drawn without
     replacement, or None for all of them; `condition`, `outliers` and `outlier_scale` as in `sensing_problem`.
 
     **Returns** a `SensingProblem` with its solution, in JAX's default precision.

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from ..engine.method import as_structure
-from ..numerics import checked, floating, matvec, vecmat
+from ..numerics import Key, checked, floating, matvec, vecmat
 from ..numerics.checked import Numbers
 
 Link = Callable[[Array], Array]
@@ -77,7 +77,7 @@ class GaussianSensing(Sensing):
     Row k is drawn from `fold_in(key, k)`, on the device and in place, so that the only copy in memory is the operator
     itself, and more measurements of one key begin with the same ones. An operator sharded by rows stays so.
 
-    **Arguments**: `key`, a typed key (); `shape` (n1, n2); `measurements` m. Given matrices (m, n1, n2) of a floating
+    **Arguments**: `key`, a key or a seed; `shape` (n1, n2); `measurements` m. Given matrices (m, n1, n2) of a floating
     dtype go to `GaussianSensing.from_matrices(A)`.
 
     **Raises** `ValueError` for a shape that is not two positive integers, m < 1, and matrices that are not (m, n1, n2)
@@ -97,7 +97,7 @@ class GaussianSensing(Sensing):
     rows: Float[Array, "*lanes m entries"]
     shape: tuple[int, int] = eqx.field(static=True)
 
-    def __init__(self, key: PRNGKeyArray, shape: tuple[int, int], measurements: int):
+    def __init__(self, key: Key, shape: tuple[int, int], measurements: int):
         self.shape = pair(shape)
         self.rows = _normal_rows(key, self.shape[0] * self.shape[1], count(measurements))
 
@@ -140,7 +140,7 @@ class RankOneSensing(Sensing):
     Matrices are never formed: a step on factors costs 8 m n rank operations and reads m (n1 + n2) numbers, where dense
     measurements cost 4 m n1 n2 and read m n1 n2.
 
-    **Arguments**: `key`, a typed key (); `shape` (n1, n2); `measurements` m. Given vectors (m, n1) and (m, n2) go to
+    **Arguments**: `key`, a key or a seed; `shape` (n1, n2); `measurements` m. Given vectors (m, n1) and (m, n2) go to
     `RankOneSensing.from_vectors(a, b)`.
 
     **Raises** `ValueError` for a shape that is not two positive integers, m < 1, and vectors that are not finite or
@@ -157,7 +157,7 @@ class RankOneSensing(Sensing):
     left: Float[Array, "*lanes n1 m"]
     right: Float[Array, "*lanes n2 m"]
 
-    def __init__(self, key: PRNGKeyArray, shape: tuple[int, int], measurements: int):
+    def __init__(self, key: Key, shape: tuple[int, int], measurements: int):
         n1, n2 = pair(shape)
         key_left, key_right = jax.random.split(key)
         # vectors as columns: projections then come with the measurements in the fast axis, at twice the speed

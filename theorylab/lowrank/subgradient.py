@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.scipy.linalg import cho_factor, cho_solve
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree, ScalarLike
+from jaxtyping import Array, ArrayLike, Float, PyTree, ScalarLike
 
 from ..engine.method import Method, hyperparameter, start
 from ..engine.status import CONVERGED, RUNNING, STALLED
 from ..engine.until import Stop
-from ..numerics import checked
+from ..numerics import Key, checked
 from .problems import Factors, check_rank, warn_if_small
 
 STEPS = ("polyak", "geometric", "constant")
@@ -163,7 +163,8 @@ class PreconditionedSubgradient(Method):
             found[f"step_size = {size} must be positive and finite"] = jnp.all(jnp.isfinite(size) & (size > 0))
         return found
 
-    def init(self, problem: Any, key: PRNGKeyArray, x0: PyTree | None = None) -> SubgradientState:
+    @checked
+    def init(self, problem: Any, key: Key, x0: PyTree | None = None) -> SubgradientState:
         """The state at the factors x0."""
         x = start(problem, key, x0)
         self._check(problem, x)
@@ -175,7 +176,8 @@ class PreconditionedSubgradient(Method):
         terms = measured_loss(self.loss, problem.residual(x))
         return SubgradientState(x, zero_loss, jnp.mean(terms), self._gap(problem, terms), jnp.ones((), dtype), scale)
 
-    def step(self, problem: Any, state: SubgradientState, key: PRNGKeyArray) -> SubgradientState:
+    @checked
+    def step(self, problem: Any, state: SubgradientState, key: Key) -> SubgradientState:
         """One step of both factors."""
         del key
         L, R = state.x

@@ -1,4 +1,5 @@
 from .arrays import floating as floating
+from .checked import Key as Key
 from .checked import checked as checked
 from .draws import normal as normal
 from .draws import orthogonal as orthogonal

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import AbstractArray, ArrayLike, Shaped, jaxtyped
+from jaxtyping import AbstractArray, ArrayLike, PRNGKeyArray, Shaped, jaxtyped
 
 F = TypeVar("F", bound=Callable)
 
@@ -25,12 +25,16 @@ class Arrays(Protocol):
 Numbers = ArrayLike | Sequence | Arrays
 """A number, an array, or what becomes one: lists of numbers, columns of tables."""
 
+Key = PRNGKeyArray | int | np.integer
+"""A random key, or an integer seed, which a `checked` function receives as the key `jax.random.key(seed)`."""
+
 
 def checked(function: F) -> F:
     """A function, or a class where it is built, that refuses arguments other than its annotations allow.
 
     Types, dtypes and shapes alone are looked at, so that traced arrays pass as concrete ones do. A number may stand as
     any real scalar, an array may be JAX's or NumPy's, a tuple may be a list; names of axes mean one length throughout.
+    Where the annotation is `Key`, an integer seed becomes a key.
 
     **Arguments**: `function`, with annotations of Python's or jaxtyping's, or a class.
 
@@ -78,24 +82,51 @@ def finite(**arrays: Any) -> None:
             raise ValueError(f"{name}{where or ''} = {value} is not finite: remove or repair that entry")
 
 
+def seeded(key: Any) -> Any:
+    """The key of an integer seed; what is no integer, as it is.
+
+    **Arguments**: `key`, an integer from 0 to 2**32 - 1, or anything.
+
+    **Returns** `jax.random.key(key)`, or what was given.
+
+    **Raises** `ValueError` for another integer: where x64 is off, JAX would wrap it round without a word.
+
+    **Source**: derived here.
+
+        >>> from theorylab.numerics.checked import seeded
+        >>> bool(seeded(3) == jax.random.key(3)), seeded("three")
+        (True, 'three')
+    """
+    if isinstance(key, bool) or not isinstance(key, int | np.integer):
+        return key
+    if not 0 <= key < 2**32:
+        raise ValueError(f"key = {key}: a seed is an integer from 0 to 2**32 - 1; give one, or a key")
+    return jax.random.key(int(key))
+
+
 def _guard(function: Any, title: str) -> Any:
     signature = inspect.signature(function)
+    hints = {name: parameter.annotation for name, parameter in signature.parameters.items()}
+    keys = [name for name, hint in hints.items() if _is_key_or_seed(get_args(hint))]
 
     @functools.wraps(function)
     def call(*args, **keywords):
         try:
-            bound = signature.bind(*args, **keywords).arguments
+            given = signature.bind(*args, **keywords)
         except TypeError:
             return function(*args, **keywords)  # Python's own error names what is missing or too much
+        bound = given.arguments
+        for name in keys:
+            if name in bound:
+                bound[name] = seeded(bound[name])
         with jaxtyped("context"):
             for name, value in bound.items():
                 parameter = signature.parameters[name]
                 if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or value is parameter.default:
                     continue
-                if not _admits(parameter.annotation, value):
-                    words = _words(parameter.annotation)
-                    raise TypeError(f"{title}: {name} must be {words}, got {_shown(value)}")
-        return function(*args, **keywords)
+                if not _admits(hints[name], value) or (name in keys and isinstance(value, bool)):
+                    raise TypeError(f"{title}: {name} must be {_words(hints[name])}, got {_shown(value)}")
+        return function(*given.args, **given.kwargs) if keys else function(*args, **keywords)
 
     return call
 
@@ -130,6 +161,10 @@ def _admits(hint: Any, value: Any) -> bool:
         return isinstance(value, hint)
     except TypeError:  # a protocol that only a type checker reads
         return True
+
+
+def _is_key_or_seed(inner):
+    return all(one in inner for one in get_args(Key))
 
 
 def _is_real_array(value):
@@ -185,6 +220,8 @@ _WORDS = {
 def _words(hint: Any) -> str:
     """What an annotation says, in words."""
     origin, inner = get_origin(hint), get_args(hint)
+    if _is_key_or_seed(inner):
+        return "a random key, such as jax.random.key(0), or an integer seed"
     if origin in (Union, types.UnionType):
         numbers = {*get_args(ArrayLike), Arrays}
         rest = [one for one in inner if one not in numbers] if np.number in inner else list(inner)

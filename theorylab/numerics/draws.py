@@ -11,14 +11,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .checked import checked
+from .checked import Key, checked
 
 
 @checked
-def normal(key: Any, shape: tuple[int, ...] = (), dtype: Any = float) -> Float[Array, "..."]:
+def normal(key: Key, shape: tuple[int, ...] = (), dtype: Any = float) -> Float[Array, "..."]:
     """`jax.random.normal`, quicker to compile where the shape has several axes.
 
-    **Arguments**: `key`, a random key; `shape`; `dtype`, of floats.
+    **Arguments**: `key`, a key or a seed; `shape`; `dtype`, of floats.
 
     **Returns** the same numbers as `jax.random.normal(key, shape, dtype)`.
 
@@ -33,10 +33,10 @@ def normal(key: Any, shape: tuple[int, ...] = (), dtype: Any = float) -> Float[A
 
 
 @checked
-def uniform(key: Any, shape: tuple[int, ...] = (), dtype: Any = float) -> Float[Array, "..."]:
+def uniform(key: Key, shape: tuple[int, ...] = (), dtype: Any = float) -> Float[Array, "..."]:
     """`jax.random.uniform` on [0, 1), quicker to compile where the shape has several axes.
 
-    **Arguments**: `key`, a random key; `shape`; `dtype`, of floats.
+    **Arguments**: `key`, a key or a seed; `shape`; `dtype`, of floats.
 
     **Returns** the same numbers as `jax.random.uniform(key, shape, dtype)`.
 
@@ -51,10 +51,10 @@ def uniform(key: Any, shape: tuple[int, ...] = (), dtype: Any = float) -> Float[
 
 
 @checked
-def orthogonal(key: Any, n: int, shape: tuple[int, ...] = (), *, m: int | None = None) -> Float[Array, "*shape n m"]:
+def orthogonal(key: Key, n: int, shape: tuple[int, ...] = (), *, m: int | None = None) -> Float[Array, "*shape n m"]:
     """`jax.random.orthogonal`, quicker to compile.
 
-    **Arguments**: `key`, a random key; `n`, the rows; `shape`, that of the batch; `m`, the columns, at most n, or
+    **Arguments**: `key`, a key or a seed; `n`, the rows; `shape`, that of the batch; `m`, the columns, at most n, or
     None for n.
 
     **Returns** the matrices of `jax.random.orthogonal(key, n, shape, m=m)`, to rounding: (*shape, n, m), Q'Q = I, Haar.
