@@ -186,7 +186,7 @@ def test_the_truth_is_a_fixed_point(corrupted):
 def test_a_minimum_that_is_too_large_stops_the_run(corrupted):
     truth = float(jnp.mean(jnp.abs(corrupted.noise)))
     high = lowrank.SensingProblem(corrupted.operator, corrupted.observations, minimum=truth + 0.3)
-    solution = run(high, Method(0.01), 2, 200, until=lowrank.recovered())
+    solution = run(high, Method(0.01), 2, 200, until=lowrank.at_minimum())
     assert solution.status == tl.Status.stalled and solution.state.gap < 0
     still = run(high, Method(0.01), 2, 100, record=tl.Record(tl.every(1), loss=lambda p, s: p.loss(s.x)))
     losses = np.asarray(still.trace.loss)
@@ -198,17 +198,29 @@ def test_a_minimum_that_is_too_large_stops_the_run(corrupted):
     x = factors(7, 12, 10, 2)
     np.testing.assert_allclose(step(Method(0.1), both, x).gap, step(Method(0.1), high, x).gap, rtol=1e-12)
     low = lowrank.SensingProblem(corrupted.operator, corrupted.observations, minimum=truth - 0.3)
-    assert run(low, Method(0.01), 2, 200, until=lowrank.recovered()).status == tl.Status.max_steps
+    assert run(low, Method(0.01), 2, 200, until=lowrank.at_minimum()).status == tl.Status.max_steps
 
 
 @pytest.mark.parametrize("options", [{}, {"step": "geometric", "decay": 0.9}], ids=["polyak", "geometric"])
 def test_stops_that_need_no_truth(corrupted, options):
-    truth = jnp.mean(jnp.abs(corrupted.noise)) if not options else None
+    """At the loss's minimum a run has converged; where none is known, all that can be said is that it stands still."""
+    known = not options
+    truth = jnp.mean(jnp.abs(corrupted.noise)) if known else None
     blind = lowrank.SensingProblem(corrupted.operator, corrupted.observations, minimum=truth)
-    solution = run(blind, Method(0.0, **options), 2, 500, until=lowrank.recovered(1e-6))
-    assert solution.status == tl.Status.converged and solution.steps < 200
+    rule = lowrank.at_minimum(1e-6) if known else lowrank.settled(1e-6)
+    solution = run(blind, Method(0.0, **options), 2, 500, until=rule)
+    assert solution.status == (tl.Status.converged if known else tl.Status.stalled) and solution.steps < 200
     # the loss is sharp: its excess bounds the error, here within a factor of ten
     assert corrupted.error(solution.value) < 1e-4
+    with pytest.warns(DeprecationWarning, match="at_minimum or settled"):
+        old = run(blind, Method(0.0, **options), 2, 500, until=lowrank.recovered(1e-6))
+    assert old.status == tl.Status.converged and old.steps == solution.steps
+
+
+def test_a_minimum_that_is_not_known_cannot_be_stopped_at(corrupted):
+    blind = lowrank.SensingProblem(corrupted.operator, corrupted.observations)
+    with pytest.raises(ValueError, match="does not know: pass minimum="):
+        run(blind, Method(0.0, "geometric", 0.9), 2, 500, until=lowrank.at_minimum())
 
 
 def test_lanes_that_share_the_measurements_are_single_runs(corrupted):
@@ -281,5 +293,6 @@ def test_bad_input(corrupted):
     small = lowrank.sensing_problem(KEY, shape=(6, 6), true_rank=1, measurements=24)
     with pytest.warns(UserWarning, match="rank 2 of a 6 x 6 matrix hold 24 numbers, and there are 24 measurements"):
         Method(0.1).init(small, KEY, factors(0, 6, 6, 2))
-    with pytest.raises(ValueError, match=r"tol = 0\.0"):
-        lowrank.recovered(0.0)
+    for rule in (lowrank.at_minimum, lowrank.settled):
+        with pytest.raises(ValueError, match=r"tol = 0\.0"):
+            rule(0.0)

@@ -14,6 +14,9 @@ from .entries import IdentitySensing as IdentitySensing
 from .factorised_descent import FactorisedDescent as FactorisedDescent
 from .factorised_descent import rescaled_factors as rescaled_factors
 from .factorised_descent import small_factors as small_factors
+from .held_out import HeldOut as HeldOut
+from .held_out import Recovery as Recovery
+from .held_out import robust_recovery as robust_recovery
 from .lora_flow import Adapters as Adapters
 from .lora_flow import LoraSolution as LoraSolution
 from .lora_flow import TwoLayerLoraSolution as TwoLayerLoraSolution
@@ -67,8 +70,10 @@ from .sensing import LinearSensing as LinearSensing
 from .sensing import RankOneSensing as RankOneSensing
 from .sensing import Sensing as Sensing
 from .spectral_start import truncated_spectral_init as truncated_spectral_init
+from .stops import at_minimum as at_minimum
+from .stops import recovered as recovered
+from .stops import settled as settled
 from .subgradient import PreconditionedSubgradient as PreconditionedSubgradient
-from .subgradient import recovered as recovered
 from .surplus import late_rate as late_rate
 from .surplus import surplus_loss as surplus_loss
 from .surplus import surplus_product as surplus_product

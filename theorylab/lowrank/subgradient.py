@@ -9,11 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.scipy.linalg import cho_factor, cho_solve
-from jaxtyping import Array, ArrayLike, Float, PyTree, ScalarLike
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from ..engine.method import Method, hyperparameter, start
-from ..engine.status import CONVERGED, RUNNING, STALLED
-from ..engine.until import Stop
 from ..numerics import Key, checked
 from .problems import Factors, check_rank, warn_if_small
 
@@ -86,7 +84,7 @@ class PreconditionedSubgradient(Method):
 
     Where the solution is known, $\ell - \ell^\star$ is summed term by term, $|z_k| - |s_k|$, so that outliers do not
     drown it in single precision. A minimum that is too large makes it negative: the step is then zero, never uphill,
-    `gap` in the state says so, and the rule `recovered` stops there.
+    `gap` in the state says so, and the rule `at_minimum` stops there.
 
     **Arguments**: `damping` $\lambda \ge 0$, (), in the unit of the singular values; `step`, `"polyak"`, `"geometric"`
     or `"constant"`; `decay` q in (0, 1), (), for `"geometric"`; `step_size` $\eta > 0$, (), for `"constant"`, or
@@ -243,52 +241,6 @@ class PreconditionedSubgradient(Method):
                 f"damping = 0 with factors of rank {rank}, above the true rank {problem.true_rank}: Gram matrices "
                 f"become singular; pass damping > 0, or x0 of rank {problem.true_rank}"
             )
-
-
-@checked
-def recovered(tol: ScalarLike = 1e-8, *, every: int = 10) -> Stop:
-    r"""A stopping rule that needs no truth: converged, or held up by a minimum that is too large.
-
-    Converged once the excess of the loss over its minimum is at most `tol` times the loss of the matrix zero or, where
-    the method knows no minimum, once a step moves the matrix by at most `tol` of its norm. Stalled, the lane's status
-    for a wrong minimum, once the loss is below the minimum by more than rounding. A minimum that is too small is never
-    reached: such a run ends with `max_steps`.
-
-    **Arguments**: `tol` > 0, relative; `every` >= 1, steps from one test to the next.
-
-    **Returns** a rule for `until=`, for states of `PreconditionedSubgradient`.
-
-    **Raises** `ValueError` for a tolerance that is not positive.
-
-    **Source**: derived here; the released code stops on the error from the truth.
-
-        >>> import jax, theorylab as tl
-        >>> problem = tl.lowrank.sensing_problem(jax.random.key(0), shape=(6, 6), true_rank=1, measurements=100)
-        >>> x0 = tl.lowrank.truncated_spectral_init(problem, 1)
-        >>> method = tl.lowrank.PreconditionedSubgradient(0.0)
-        >>> run = tl.solve(method, problem, x0, key=0, steps=500, until=tl.lowrank.recovered(1e-5))
-        >>> bool(run.status == tl.Status.converged), bool(problem.error(run.value) < 1e-4)
-        (True, True)
-    """
-    if not np.asarray(tol) > 0:
-        raise ValueError(f"tol = {tol} must be positive: a share of the loss of the matrix zero")
-    return _Recovered(_watched, tol=jnp.asarray(tol), every=every)
-
-
-def _watched(problem, state):
-    return state.gap, state.movement, state.loss, state.zero_loss
-
-
-class _Recovered(Stop):
-    tol: Float[Array, ""] = eqx.field(kw_only=True)
-
-    def update(self, carry, value, t):
-        gap, movement, loss, scale = value
-        tol = self.tol.astype(loss.dtype)
-        rounding = 100 * jnp.finfo(loss.dtype).eps * (loss + scale)
-        done = movement <= tol if gap is None else (gap <= tol * scale) & (gap >= -rounding)
-        code = jnp.where(done, jnp.int8(CONVERGED), jnp.int8(RUNNING))
-        return carry, code if gap is None else jnp.where(gap < -rounding, jnp.int8(STALLED), code)
 
 
 def _norm(left, right):

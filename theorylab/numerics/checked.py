@@ -117,8 +117,8 @@ def _guard(function: Any, title: str) -> Any:
             return function(*args, **keywords)  # Python's own error names what is missing or too much
         bound = given.arguments
         for name in keys:
-            if name in bound:
-                bound[name] = seeded(bound[name])
+            if name in bound or signature.parameters[name].default is not inspect.Parameter.empty:
+                bound[name] = seeded(bound.get(name, signature.parameters[name].default))
         with jaxtyped("context"):
             for name, value in bound.items():
                 parameter = signature.parameters[name]
