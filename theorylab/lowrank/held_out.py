@@ -284,10 +284,8 @@ def _outcome(operator, y, best, factors) -> Outcome:
         return "not_recovered" if 2 * lower >= FAR else "undecided"
     U, values, Vt = np.linalg.svd(L @ R.T, full_matrices=False)
     there = values > 1e-3 * values[0]
-    error = 0.0
-    sure = True
-    for side, basis in ((0, U[:, there]), (1, Vt[there].T)):
-        agreeing, lower = _seen(operator, y, best.residuals, side)
+    error, sure = 0.0, True
+    for basis, (agreeing, lower) in zip((U[:, there], Vt[there].T), _seen(operator, y, best.residuals), strict=True):
         # a row whose direction the matrix has all for itself follows what is measured there, right or wrong
         own = 1 - np.sum(basis**2, axis=1)
         shown = (agreeing >= best.rank + 2) & (own * agreeing >= 2)
@@ -296,22 +294,24 @@ def _outcome(operator, y, best, factors) -> Outcome:
     return "recovered" if sure else "not_recovered" if error >= FAR else "undecided"
 
 
-def _seen(operator, y, residuals, side):
-    """Of each row (side 0) or column, how many of the measurements that see it agree, and the lower third of their
+def _seen(operator, y, residuals):
+    """Of each row, and of each column, how many of the measurements that see it agree, and the lower third of their
     residuals: its error, but for outliers."""
-    n = operator.shape[side]
+    n1, n2 = operator.shape
 
     def run(operator, y, residuals):
-        probe = normal(jax.random.key(side), (operator.shape[1 - side],), y.dtype)
+        a, b = normal(jax.random.key(0), (n1,), y.dtype), normal(jax.random.key(1), (n2,), y.dtype)
 
-        def one(i):
-            line = jnp.zeros(operator.shape, y.dtype)
-            line = line.at[i].set(probe) if side == 0 else line.at[:, i].set(probe)
+        def asked(line):
             values = jnp.abs(operator.apply(line))
             sees = values > 1e-5 * jnp.max(values)
             lower = jnp.nanquantile(jnp.where(sees, residuals, jnp.nan), 1 / 3)
             return jnp.sum(sees & (residuals <= AGREES)), jnp.where(jnp.any(sees), lower, 0)
 
-        return lax.map(one, jnp.arange(n))
+        # a matrix with one row, or one column, that is not zero
+        nothing = jnp.zeros(operator.shape, y.dtype)
+        of_rows = lax.map(lambda i: asked(nothing.at[i].set(b)), jnp.arange(n1))
+        of_columns = lax.map(lambda j: asked(nothing.at[:, j].set(a)), jnp.arange(n2))
+        return of_rows, of_columns
 
-    return (np.asarray(found) for found in call(run, operator, y, jnp.asarray(residuals, y.dtype)))
+    return jax.tree.map(np.asarray, call(run, operator, y, jnp.asarray(residuals, y.dtype)))
