@@ -107,7 +107,8 @@ def test_the_table_and_the_second_run(theorylab_):
 
 
 def test_check_covers_several_and_fails_with_one(theorylab_):
-    code, out, _ = theorylab_("check", "toy_holds", "toy_contradicted", "--json")
+    code, out, err = theorylab_("check", "toy_holds", "toy_contradicted", "--json")
+    assert err.startswith("2 papers, if none is finished yet: about 1.0 seconds on one core, measured")
     assert code == 0 and [row["paper"] for row in json.loads(out)] == ["toy_holds", "toy_contradicted"]
     code, out, err = theorylab_("check", "toy_holds", "toy_surprise")
     assert code == 1 and "not as expected: toy_surprise: slope" in err

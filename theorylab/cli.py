@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -280,12 +280,16 @@ def _several(verb: str, chosen: Sequence[str], every: bool) -> Sequence[str]:
     return chosen or tuple(slugs())
 
 
-def _run(papers: Iterable[Paper], size: str, out: Path, as_json: bool, **asked: Any) -> int:
+def _run(papers: Sequence[Paper], size: str, out: Path, as_json: bool, **asked: Any) -> int:
     size = cast(Size, choose("size", size, get_args(Size)))
     first = start_jax(size) == 0
     from theorylab.report import closing, run, table
+    from theorylab.report.times import promise
 
     say: Callable[[str], Any] = partial(print, file=sys.stderr, flush=True) if first else lambda line: None
+    if len(papers) > 1:
+        together = promise([experiment.seconds.get(size) for paper in papers for experiment in paper.experiments])
+        say(f"{len(papers)} papers, if none is finished yet: {together}")
     reports = [run(paper, size=size, out=out, say=say, **asked) for paper in papers]
     results = [result for report in reports for result in report.results]
     if not first:
