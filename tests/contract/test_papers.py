@@ -53,6 +53,13 @@ def test_its_claims_are_as_expected(ran):
     assert not wrong
 
 
+def test_every_verdict_says_what_it_measures(ran):
+    paper, experiment, dataset, _ = ran
+    claims = [claim for claim in paper.claims if claim.experiment == experiment.name]
+    dumb = [claim.id for claim in claims if not claim.check(dataset).quantity]
+    assert not dumb, f"{dumb} of {paper.slug}: give Verdict.compare (or estimate, worst, agree) a quantity"
+
+
 def test_its_figure_can_be_read(ran):
     """Every panel has data; no legend lies on a curve, no word on another, and none is cut."""
     _, experiment, dataset, _ = ran
