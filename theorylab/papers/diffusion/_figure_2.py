@@ -156,7 +156,7 @@ def plot_figure_2(dataset):
     last = dataset.isel(active=-1, rarest=-1, levels=0)
     for name, label in (("frequent", "frequent pattern"), ("rare", "rarest pattern"), ("others", "two patterns")):
         figures.measured(scores, steps, last[name], label=label)
-    scores.set(title=rf"(F) scores $\mu^TW\mu/d$, $K = {int(last.active)}$, $\min\pi = {float(last.rarest):g}$")
+    scores.set(title=rf"scores $\mu^TW\mu/d$, $K = {int(last.active)}$, $\min\pi = {float(last.rarest):g}$")
     for panel in axes.flat:
         panel.set_xlabel("iteration")
     for panel in (active, rare, ranges):
