@@ -102,12 +102,8 @@ class Run:
     """run again what has already been run"""
 
     def __call__(self) -> int:
-        paper = find(self.slug)
-        if self.experiment is not None:
-            choose("experiment", self.experiment, [experiment.name for experiment in paper.experiments])
-        return _run(
-            [paper], self.size, self.out, self.json, experiment=self.experiment, seed=self.seed, fresh=self.fresh
-        )
+        asked = {"experiment": self.experiment, "seed": self.seed, "fresh": self.fresh}
+        return _run([find(self.slug)], self.size, self.out, self.json, **asked)
 
 
 @dataclass(frozen=True)
