@@ -30,3 +30,5 @@ from .engine import solve as solve
 from .engine import stalled as stalled
 from .engine import sweep as sweep
 from .papers import cite as cite
+
+__version__: str

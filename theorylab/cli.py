@@ -3,10 +3,11 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, cast, get_args
 import tyro
 from tyro.conf import Positional
 
+from theorylab import __version__
 from theorylab.papers import Paper, Size, UnknownName, choose, cite, find, slugs
 
 # jax, xarray, matplotlib and rich load inside the commands that use them: `list`, `show` and `cite` answer at once
@@ -41,8 +43,13 @@ class List:
         papers = [paper for paper in papers if self.status in (None, paper.status)]
         if self.json:
             _print_json([_card(paper) for paper in papers])
-        for paper in papers if not self.json else ():
-            print(f"{paper.slug:<24} {paper.room:<12} {paper.status:<10} {len(paper.claims):>2} claims  {paper.title}")
+            return 0
+        print(f"{'paper':<24}  {'room':<12}  claims  contradicted as documented  open")
+        for paper in papers:
+            expected = [claim.expected for claim in paper.claims]
+            fails, undecided = (expected.count(word) for word in ("fails", "undecided"))
+            print(f"{paper.slug:<24}  {paper.room:<12}  {len(expected):>6}  {fails:>26}  {undecided:>4}")
+            print(_wrapped(paper.title, "  "))
         return 0
 
 
@@ -60,15 +67,19 @@ class Show:
             _print_json(_card(paper))
             return 0
         arxiv = f", arXiv {paper.arxiv}" if paper.arxiv else ""
-        print(f"{paper.title}\n{', '.join(paper.authors)}\n{paper.venue}, {paper.year}{arxiv}\n")
-        print(_wrapped(paper.setting, ""), "\n\nExperiments")
+        for line in (paper.title, ", ".join(paper.authors), f"{paper.venue}, {paper.year}{arxiv}", ""):
+            print(_wrapped(line))
+        timed = ", with CPU seconds on one core" if any(each.seconds for each in paper.experiments) else ""
+        print(f"{_wrapped(paper.setting)}\n\nExperiments{timed}")
         for experiment in paper.experiments:
-            print(_wrapped(f"{experiment.name}: {experiment.title}", "  "))
+            times = ", ".join(f"{size} {seconds:.3g} s" for size, seconds in experiment.seconds.items())
+            print(_wrapped(f"{experiment.name}: {experiment.title}{times and f' ({times})'}", "  ", "    "))
         print("\nClaims")
         for claim in paper.claims:
             expected = "" if claim.expected == "holds" else f" Expected: {claim.expected}. {claim.why}"
-            print(_wrapped(f"{claim.id}: {claim.statement} [{claim.source}]{expected}", "  "))
+            print(_wrapped(f"{claim.id}: {claim.statement} [{claim.source}]{expected}", "  ", "    "))
         print(f"\nRun it: theorylab run {paper.slug} --size small   (or paper, or large)")
+        print(f"One experiment: theorylab run {paper.slug} --experiment {paper.experiments[0].name}")
         return 0
 
 
@@ -77,6 +88,8 @@ class Run:
     """Run a paper: data, figures and claims under <out>/<slug>/<size>/."""
 
     slug: Positional[str]
+    experiment: str | None = None
+    """only this one, with its figure and its claims"""
     size: str = "small"
     """small: seconds; paper: the paper's own setting; large: for an accelerator"""
     out: Path = Path("runs")
@@ -89,7 +102,8 @@ class Run:
     """run again what has already been run"""
 
     def __call__(self) -> int:
-        return _run([find(self.slug)], self.size, self.out, self.seed, self.json, self.fresh)
+        asked = {"experiment": self.experiment, "seed": self.seed, "fresh": self.fresh}
+        return _run([find(self.slug)], self.size, self.out, self.json, **asked)
 
 
 @dataclass(frozen=True)
@@ -107,19 +121,20 @@ class Check:
     """JSON on stdout"""
 
     def __call__(self) -> int:
-        if self.all == bool(self.slugs):
-            raise UnknownName("check which papers? give their slugs, or --all")
-        return _run([find(slug) for slug in self.slugs or slugs()], self.size, self.out, 0, self.json, False)
+        papers = [find(slug) for slug in _several("check", self.slugs, self.all)]
+        return _run(papers, self.size, self.out, self.json)
 
 
 @dataclass(frozen=True)
 class Cite:
     """Print BibTeX entries."""
 
-    slugs: Positional[tuple[str, ...]]
+    slugs: Positional[tuple[str, ...]] = ()
+    all: bool = False
+    """every paper"""
 
     def __call__(self) -> int:
-        print(cite(self.slugs), end="")
+        print(cite(_several("cite", self.slugs, self.all)), end="")
         return 0
 
 
@@ -156,7 +171,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     **Arguments**: `arguments`, the words after `theorylab`; None takes those of this process.
 
     **Returns** 0; 1 when a verdict is not the expected one, or something is wrong with the machine; 2 when a name is
-    unknown (as does the parser, by `SystemExit`); 130 after Ctrl-C and 143 after SIGTERM.
+    unknown (as does the parser, by `SystemExit`); 130 after Ctrl-C, 143 after SIGTERM, and 141 when the reader of its
+    output has gone (`theorylab list | head -1`).
 
     **Source**: derived here.
 
@@ -168,19 +184,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if words and not words[0].startswith("-"):
-            choose("command", words[0], COMMANDS)
-        parse = tyro.extras.subcommand_cli_from_dict
-        command = parse(COMMANDS, prog="theorylab", args=words, config=(tyro.conf.FlagCreatePairsOff,))
-        with _terminable():
-            return command()
+        try:
+            return _obey(words)
+        finally:
+            sys.stdout.flush()  # a reader that has gone is met here, not when Python ends
     except Interrupted as error:
         say = "interrupted: finished experiments are kept, and the same command goes on with the others"
         print(f"\ntheorylab: {say}", file=sys.stderr)
         return 128 + error.signal
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still writes when it ends
+        return 128 + 13  # as a shell says SIGPIPE
     except (UnknownName, OSError) as error:
         print(f"theorylab: {error}", file=sys.stderr)
         return 2 if isinstance(error, UnknownName) else 1
+
+
+def _obey(words: list[str]) -> int:
+    if words == ["--version"]:
+        print(f"theorylab {__version__}")
+        return 0
+    if words and not words[0].startswith("-"):
+        choose("command", words[0], COMMANDS)
+    command = tyro.extras.subcommand_cli_from_dict(
+        COMMANDS,
+        prog="theorylab",
+        description=f"Machine-learning theory as a library, version {__version__} (--version prints it).",
+        args=words,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+    with _terminable():
+        return command()
 
 
 class Interrupted(BaseException):
@@ -235,13 +269,24 @@ def start_jax(size: Size) -> int:
     return process
 
 
-def _run(papers: Iterable[Paper], size: str, out: Path, seed: int, as_json: bool, fresh: bool) -> int:
+def _several(verb: str, chosen: Sequence[str], every: bool) -> Sequence[str]:
+    """The slugs that a command on several papers is for."""
+    if every == bool(chosen):
+        raise UnknownName(f"{verb} which papers? give their slugs (`theorylab list` shows them), or --all")
+    return chosen or tuple(slugs())
+
+
+def _run(papers: Sequence[Paper], size: str, out: Path, as_json: bool, **asked: Any) -> int:
     size = cast(Size, choose("size", size, get_args(Size)))
     first = start_jax(size) == 0
-    from theorylab.report import run, table
+    from theorylab.report import closing, run, table
+    from theorylab.report.times import promise
 
     say: Callable[[str], Any] = partial(print, file=sys.stderr, flush=True) if first else lambda line: None
-    reports = [run(paper, size=size, seed=seed, out=out, fresh=fresh, say=say) for paper in papers]
+    if len(papers) > 1:
+        together = promise([experiment.seconds.get(size) for paper in papers for experiment in paper.experiments])
+        say(f"{len(papers)} papers, if none is finished yet: {together}")
+    reports = [run(paper, size=size, out=out, say=say, **asked) for paper in papers]
     results = [result for report in reports for result in report.results]
     if not first:
         return 0  # the first process has said it all
@@ -250,7 +295,10 @@ def _run(papers: Iterable[Paper], size: str, out: Path, seed: int, as_json: bool
     else:
         from rich.console import Console
 
-        Console().print(table(results))
+        console = Console()
+        with console.capture() as text:  # written by `print`, for rich ends the program itself where a pipe is closed
+            console.print(table(results))
+        print(f"{text.get()}{closing(results)}\n")
         for report in reports:
             print(f"data and figures: {report.folder}")
     unexpected = [f"{result.paper.slug}: {result.claim.id}" for result in results if not result.as_expected]
@@ -262,17 +310,15 @@ def _run(papers: Iterable[Paper], size: str, out: Path, seed: int, as_json: bool
 def _card(paper: Paper) -> dict[str, Any]:
     card = {name: value for name, value in asdict(paper).items() if name not in ("experiments", "claims")}
     claims = [{k: v for k, v in asdict(claim).items() if k != "check"} for claim in paper.claims]
-    experiments = [{"name": experiment.name, "title": experiment.title} for experiment in paper.experiments]
+    experiments = [{k: v for k, v in asdict(each).items() if k not in ("run", "plot")} for each in paper.experiments]
     return card | {"status": paper.status, "experiments": experiments, "claims": claims}
 
 
-def _wrapped(text: str, indent: str) -> str:
-    return textwrap.fill(text, 100, initial_indent=indent, subsequent_indent=indent + "  ")
+def _wrapped(text: str, first: str = "", later: str | None = None) -> str:
+    """Text that fits the terminal."""
+    width = min(shutil.get_terminal_size().columns, 100)
+    return textwrap.fill(text, width, initial_indent=first, subsequent_indent=first if later is None else later)
 
 
 def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -78,7 +78,7 @@ def startup(quick: bool) -> dict[str, Entry]:
         "import theorylab": process("-c", "import theorylab"),
         "import jax, equinox": process("-c", "import jax, equinox"),
         "import theorylab and its engine": process("-c", "import theorylab; theorylab.solve, theorylab.sweep"),
-        "theorylab list": process("-m", "theorylab.cli", "list"),
+        "theorylab list": process("-m", "theorylab", "list"),
     }
 
 

@@ -1,12 +1,12 @@
 """What every paper promises: each one finds itself here, and runs its small experiments."""
 
-import io
 import time
 
 import jax
 import pytest
 
 import theorylab as tl
+from tests.figures.ink import crowded, hidden
 from theorylab.engine.keys import stream
 
 # of a small experiment with its compile, all threads together; the quicker compiler of conftest.py is in jax 0.10 alone
@@ -53,9 +53,19 @@ def test_its_claims_are_as_expected(ran):
     assert not wrong
 
 
-def test_its_figure_draws(ran):
+def test_every_verdict_says_what_it_measures(ran):
+    paper, experiment, dataset, _ = ran
+    claims = [claim for claim in paper.claims if claim.experiment == experiment.name]
+    dumb = [claim.id for claim in claims if not claim.check(dataset).quantity]
+    assert not dumb, f"{dumb} of {paper.slug}: give Verdict.compare (or estimate, worst, agree) a quantity"
+
+
+def test_its_figure_can_be_read(ran):
+    """Every panel has data; no legend lies on a curve, no word on another, and none is cut."""
     _, experiment, dataset, _ = ran
     with tl.figures.style():
         figure = experiment.plot(dataset)
-        figure.savefig(io.BytesIO(), format="svg")
-    assert figure.axes and all(axes.has_data() for axes in figure.axes)
+        assert figure.axes and all(axes.has_data() for axes in figure.axes)
+        assert crowded(figure) == []
+        on_curves = {words: share for words, share in hidden(figure).items() if share}
+        assert not on_curves, f"{on_curves}: place legends with theorylab.figures.legend"

@@ -22,6 +22,10 @@ def test_typos_find_their_paper(typo):
 def test_nothing_near_lists_what_there_is():
     with pytest.raises(UnknownName, match=r"unknown room 'zzz': \(there are: games, lowrank\)"):
         choose("room", "zzz", ("games", "lowrank"))
+    with pytest.raises(UnknownName, match=r"\(`theorylab list` shows all 20\)"):
+        choose("paper", "zzz", map(str, range(20)))
+    with pytest.raises(UnknownName, match=r"there are: 0, 1, .*, 19"):  # what that command does not show
+        choose("experiment", "zzz", map(str, range(20)))
 
 
 def test_importing_papers_is_light():

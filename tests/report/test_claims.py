@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from theorylab.papers import Claim, Verdict, find
-from theorylab.report import Result, table
+from theorylab.report import Result, closing, table
 from theorylab.report.readme import updated
 
 
@@ -19,7 +19,10 @@ def results():
             paper, Claim(id, "a statement of some length, " * 3, "x", len, "orders", **more), verdict, "paper"
         )
 
-    yield make("reshuffled_is_second_order", Verdict.compare(-1.23456e-5, "==", -1.23999e-5, 1.23e-10))
+    quantity = "slope of log error against log step size, reshuffled"
+    yield make(
+        "reshuffled_is_second_order", Verdict.compare(-1.23456e-5, "==", -1.23999e-5, 1.23e-5, quantity=quantity)
+    )
     yield make("contradicted", Verdict.compare(2, "<=", 1), expected="fails", why="exact computation contradicts it")
     yield make("not_a_number", Verdict.compare(float("nan"), ">=", 1.0))
 
@@ -31,8 +34,18 @@ def test_table_fits(width):
     lines = output.getvalue().splitlines()
     text = " ".join(output.getvalue().split())
     assert max(map(len, lines)) <= width
-    for whole in ("-1.235e-05 == -1.24e-05", "± 1.23e-10", "2 <= 1", "? >= 1", "undecided", "fails", "holds"):
+    for whole in ("-1.235e-05 == -1.24e-05", "± 1.23e-05", "2 <= 1", "? >= 1", "undecided", "fails", "holds"):
         assert whole in text  # a number that breaks over two lines cannot be read
+    assert all(words in text for words in ("slope of log error", "reshuffled"))
+
+
+def test_expected_failures_have_their_own_colour_and_are_counted():
+    """Green where a claim holds, magenta where it fails as documented, red where the verdict is another one."""
+    output = io.StringIO()
+    Console(file=output, width=80, force_terminal=True, color_system="standard").print(table(results()))
+    colours = {"holds": 32, "fails": 35, "undecided": 31}  # as terminals number green, magenta and red
+    assert all(f"\x1b[1;{colour}m{word}" in output.getvalue() for word, colour in colours.items())
+    assert closing(results()) == "1 hold, 1 fail as documented, 1 unexpected"
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,24 @@ def test_pages_show_every_claim_and_every_discrepancy():
             assert (f"### {name}\n" in made["discrepancies"]) >= (row["verdict"] == "fails")
 
 
+def test_pages_show_what_is_measured_and_what_a_run_costs(tmp_path):
+    """The quantity beside its numbers, also where a claim fails; seconds of both sizes, where they were measured."""
+    shutil.copytree(RESULTS, tmp_path / "results")
+    file = tmp_path / "results" / "two_layer_linear_gd" / "claims.json"
+    rows = [row | {"quantity": f"what {row['claim']} counts, in apples_"} for row in json.loads(file.read_text())]
+    file.write_text(json.dumps(rows))
+    page = pages(tmp_path / "results")["two_layer_linear_gd"]
+    for row in rows:
+        words = f"what {row['claim']} counts, in apples_".replace("_", r"\_")
+        assert f"Measured: W{words[1:]}." in page
+        assert (f"**The numbers** ({words}):" in page) == (row["verdict"] != "holds")
+    ran = read(RESULTS, "two_layer_linear_gd", "run")["seconds"]
+    times = page.partition("CPU seconds on one core")[2].partition(":::")[0]
+    for experiment in find("two_layer_linear_gd").experiments:
+        paper = f"{experiment.seconds['paper']:.3g}" if "paper" in experiment.seconds else "not measured"
+        assert f"* - `{experiment.name}`\n  - {ran[experiment.name]['cpu']:.3g}\n  - {paper}\n" in times
+
+
 def test_results_are_copied_whole_or_not_at_all(tmp_path):
     """Of every figure the smaller file; nothing is touched while a run is missing."""
     for slug in slugs():

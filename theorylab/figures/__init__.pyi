@@ -1,3 +1,4 @@
+from .plots import legend as legend
 from .plots import measured as measured
 from .plots import panels as panels
 from .plots import predicted as predicted

@@ -82,6 +82,51 @@ def predicted(
     return line
 
 
+def legend(axes: Any) -> Any:
+    """The legend of a panel, or one that several panels share: below them, where no curve can be.
+
+    It has as many columns as there is room for. Call it when the panels are drawn and their axes are named.
+
+    **Arguments**: `axes`, one panel, or an array of all that share the legend; what has the same label in several of
+    them is named once.
+
+    **Returns** the legend.
+
+    **Source**: derived here.
+
+        >>> import theorylab as tl
+        >>> figure, axes = tl.figures.panels(2)
+        >>> for panel in axes:
+        ...     line = tl.figures.predicted(panel, [1, 2], 3.0, label="theory")
+        >>> [text.get_text() for text in tl.figures.legend(axes).get_texts()]
+        ['theory']
+    """
+    from matplotlib.transforms import ScaledTranslation
+
+    shared = list(np.ravel(axes))
+    first, figure = shared[0], shared[0].figure
+    entries = [panel.get_legend_handles_labels() for panel in shared]
+    named = {label: handle for handles, labels in entries for handle, label in zip(handles, labels, strict=True)}
+    if len(shared) == 1 and len(figure.axes) > 1:
+        width = figure.bbox.width / first.get_subplotspec().get_gridspec().ncols
+        below = (first.xaxis.get_tightbbox().y0 - first.bbox.y0 - 4) / figure.dpi
+        place = {
+            "loc": "upper center",
+            "bbox_to_anchor": (0.5, 0.0),
+            "bbox_transform": first.transAxes + ScaledTranslation(0, below, figure.dpi_scale_trans),
+            "borderaxespad": 0,
+        }
+        put, room = first.legend, 0.9 * width  # the names of its vertical axis have the rest
+    else:
+        put, place, room = figure.legend, {"loc": "outside lower center"}, figure.bbox.width
+    for columns in range(len(named), 0, -1):
+        made = put(named.values(), named.keys(), ncols=columns, columnspacing=1.2, **place)
+        if columns == 1 or made.get_window_extent().width <= room:
+            return made
+        made.remove()
+    raise ValueError("nothing in these panels has a label: give label= to what the legend shall name")
+
+
 def slope_guide(axes: Any, x: tuple[float, float], y: float, slope: int | float) -> Any:
     r"""A dotted line $y (x / x_0)^{s}$ between two abscissae of a log-log plot, with its slope written at its end.
 

@@ -66,7 +66,7 @@ class Experiment:
     title: str
     run: Callable[[Size, Any], Any]
     plot: Callable[[Any], Any]
-    seconds: Mapping[Size, float] = field(default_factory=dict)
+    seconds: Mapping[Size, float | int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():

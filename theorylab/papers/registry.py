@@ -36,7 +36,11 @@ def choose(what: str, name: str, names: Iterable[str]) -> str:
         return name
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    there = f"there are: {', '.join(names)}" if len(names) <= 12 else f"`theorylab list` shows all {len(names)}"
+    there = (
+        f"`theorylab list` shows all {len(names)}"
+        if what == "paper" and len(names) > 12
+        else f"there are: {', '.join(names)}"
+    )
     raise UnknownName(f"unknown {what} {name!r}: {hint}({there})")
 
 

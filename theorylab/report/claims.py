@@ -51,7 +51,8 @@ def table(results: Iterable[Result]) -> Any:
 
     **Arguments**: `results`.
 
-    **Returns** a `rich.table.Table`; a verdict that is not the expected one is red, one that is, green or yellow.
+    **Returns** a `rich.table.Table`; an unexpected verdict is red, a claim that holds green, one that fails as
+    documented magenta, an undecided one yellow; below the numbers stands what they measure.
 
     **Source**: derived here.
 
@@ -67,17 +68,61 @@ def table(results: Iterable[Result]) -> Any:
 
     output = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 1, 0), show_edge=False)
     output.add_column("claim", ratio=1)
-    output.add_column("verdict", min_width=9)
-    output.add_column("expected", min_width=9)
-    output.add_column("measured vs predicted", min_width=20, max_width=26)
+    output.add_column("verdict", min_width=13)
+    output.add_column("measured vs predicted", min_width=21, max_width=26)
     for result in results:
         claim, verdict = result.claim, result.verdict
         statement = Text.assemble((f"{result.paper.slug}: {claim.id}", "bold"), "\n", claim.statement)
         if claim.expected != "holds" and claim.why:
             statement.append(f"\n{claim.why}", "italic dim")
-        colour = "red" if not result.as_expected else "yellow" if verdict.verdict == "undecided" else "green"
-        output.add_row(statement, Text(verdict.verdict, f"bold {colour}"), claim.expected, _numbers(verdict))
+        numbers = Text(_numbers(verdict))
+        if verdict.quantity:
+            numbers.append(f"\n{verdict.quantity}", "dim")
+        output.add_row(statement, Text("\n".join(_kind(result)), f"bold {_COLOURS[_kind(result)]}"), numbers)
     return output
+
+
+def closing(results: Iterable[Result]) -> str:
+    """How many claims came out how, in words.
+
+    **Arguments**: `results`.
+
+    **Returns** the words; those that are unexpected are always named, the others where they occur.
+
+    **Source**: derived here.
+
+        >>> import theorylab as tl
+        >>> from theorylab.report.claims import closing
+        >>> paper = tl.papers.find("seg_rr")
+        >>> verdicts = [tl.papers.Verdict.compare(1.0, "==", value) for value in (1.0, 1.0, 2.0)]
+        >>> closing([tl.report.Result(paper, paper.claims[0], verdict, "small") for verdict in verdicts])
+        '2 hold, 1 unexpected'
+    """
+    kinds = [_kind(result) for result in results]
+    found = {
+        "hold": kinds.count(("holds",)),
+        "fail as documented": kinds.count(("fails", "as documented")),
+        "undecided": kinds.count(("undecided",)),
+    }
+    unexpected = len(kinds) - sum(found.values())
+    words = [f"{count} {name}" for name, count in found.items() if count]
+    return ", ".join([*words, f"{unexpected} unexpected"])
+
+
+def _kind(result: Result) -> tuple[str, ...]:
+    """The verdict, and what there is to say of it."""
+    verdict = result.verdict.verdict
+    if not result.as_expected:
+        return verdict, "unexpected"
+    return (verdict, "as documented") if verdict == "fails" else (verdict,)
+
+
+_COLOURS = {
+    ("holds",): "green",
+    ("fails", "as documented"): "magenta",
+    ("undecided",): "yellow",
+    **{(word, "unexpected"): "red" for word in ("holds", "fails", "undecided")},
+}
 
 
 def numbers(verdict: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -115,7 +115,7 @@ def _page(paper: Paper, rows: list[dict[str, Any]], results: Path) -> str:
         *_exceptions(paper, rows, "fails", "Where exact computation disagrees"),
         *_exceptions(paper, rows, "undecided", "What stays open"),
         f"## What is reconstructed\n\n{_escaped(_sentence(paper.source_quality))}",
-        f"## Run it\n\n```sh\n{_commands(paper)}\n```",
+        f"## Run it\n\n```sh\n{_commands(paper)}\n```\n\n{_times(paper, read(results, paper.slug, 'run'))}",
         f"## The code\n\n{_code(paper)}",
         f"## Cite\n\n```bibtex\n{bibtex(paper).strip()}\n```",
     ]
@@ -144,7 +144,9 @@ def _table(paper: Paper, rows: list[dict[str, Any]]) -> str:
     for row in rows:
         why = "" if row["verdict"] == "holds" else f" [Why](#{_anchor(paper, row)})."
         name = f"[{_words(row['claim'])}.]{{#claim-{row['claim'].replace('_', '-')} .claim}}"
-        statement = f"{name} {_escaped(_sentence(row['statement']))} *{_escaped(_sentence(row['source']))}*{why}"
+        measures = f" Measured: {_escaped(_sentence(row['quantity']))}" if row.get("quantity") else ""
+        source = f"*{_escaped(_sentence(row['source']))}*"
+        statement = f"{name} {_escaped(_sentence(row['statement']))} {source}{measures}{why}"
         measured, predicted, tolerance = numbers(row)
         verdict = f"[{row['verdict']}]{{.verdict .{row['verdict']}}}"
         lines += _cells(
@@ -169,23 +171,37 @@ def _exceptions(paper: Paper, rows: list[dict[str, Any]], verdict: str, title: s
 def _exception(row: dict[str, Any]) -> str:
     measured, predicted, tolerance = numbers(row)
     slack = "" if tolerance == "?" else f", with a tolerance of {tolerance}"
+    quantity = f" ({_escaped(row['quantity'])})" if row.get("quantity") else ""
     why = row["why"] or "a run of this size cannot decide it"
     return (
         f"**The claim** ({_escaped(row['source'])}): {_escaped(_sentence(row['statement']))}\n\n"
-        f"**The numbers**: measured {measured}, claimed {_RELATIONS[row['relation']]} {predicted}{slack}.\n\n"
+        f"**The numbers**{quantity}: measured {measured}, claimed {_RELATIONS[row['relation']]} {predicted}{slack}.\n\n"
         f"**Why**: {_escaped(_sentence(why))}"
     )
 
 
 def _commands(paper: Paper) -> str:
+    width = 15 + len(paper.experiments[0].name)
     return "\n".join(
-        f"theorylab run {paper.slug}{size:<14}  # {about}"
+        f"theorylab run {paper.slug}{size:<{width}}  # {about}"
         for size, about in (
             ("", "small: at most 15 CPU seconds an experiment"),
             (" --size paper", "the paper's own setting"),
             (" --size large", "for an accelerator"),
+            (f" --experiment {paper.experiments[0].name}", "one experiment alone"),
         )
     )
+
+
+def _times(paper: Paper, run: dict[str, Any]) -> str:
+    """What each experiment costs: small as the committed run measured it, paper as its `Experiment` says."""
+    lines = [":::{list-table} CPU seconds on one core, compilation included", ":header-rows: 1", ""]
+    lines += _cells("Experiment", "small", "paper")
+    for experiment in paper.experiments:
+        measured = {**experiment.seconds, run["asked"]["size"]: run["seconds"][experiment.name]["cpu"]}
+        times = (f"{measured[size]:.3g}" if size in measured else "not measured" for size in ("small", "paper"))
+        lines += _cells(f"`{experiment.name}`", *times)
+    return "\n".join([*lines, ":::"])
 
 
 def _code(paper: Paper) -> str:

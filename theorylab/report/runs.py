@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
@@ -14,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import theorylab.figures as figures
-from theorylab.papers import Experiment, Paper, Size, Verdict
+from theorylab.papers import Claim, Experiment, Paper, Size, Verdict, choose
 
 from .claims import Result
+from .times import duration, left, promise
 
 _RECORD = "theorylab_run"  # the attribute of a dataset that says what was asked and what made it
 
@@ -46,6 +48,7 @@ class Report:
 def run(
     paper: Paper,
     *,
+    experiment: str | None = None,
     size: Size = "small",
     seed: int = 0,
     out: Path | str = "runs",
@@ -58,15 +61,18 @@ def run(
     long it took) to `<out>/<slug>/<size>/`; each to a temporary name, and renamed. A dataset that an equal run (same
     size, seed and precision) has finished is read again instead; one that other code has made is used, and said.
 
-    **Arguments**: `paper`; `size`; `seed` of the key, from which each experiment has its own by its name; `out`, the
-    folder above; `fresh=True` runs everything again; `say`, called with lines of progress.
+    **Arguments**: `paper`; `experiment`, the name of one, to run it and to check the claims that read it alone (then
+    `claims.json` and `run.json`, which speak of all, are not written); `size`; `seed` of the key, from which each
+    experiment has its own by its name; `out`, the folder above; `fresh=True` runs everything again; `say`, called with
+    lines of progress, the first of which says how long it will take.
 
     Of several processes that were launched together each takes its share of the sweeps; the first alone reads, writes
     and checks, and the others report nothing.
 
     **Returns** the `Report`.
 
-    **Raises** what an experiment raises; `OSError` when the folder cannot be written.
+    **Raises** what an experiment raises; `UnknownName` for an experiment that the paper has not; `OSError` when the
+    folder cannot be written.
 
     **Source**: derived here.
 
@@ -90,41 +96,57 @@ def run(
 
     from theorylab.engine.launch import agreed
 
+    if experiment is not None:
+        choose("experiment", experiment, [one.name for one in paper.experiments])
+    experiments = [one for one in paper.experiments if experiment in (None, one.name)]
+    claims = [claim for claim in paper.claims if experiment in (None, claim.experiment)]
     asked = {"slug": paper.slug, "size": size, "seed": seed, "precision": paper.precision}
     code = _code()
     folder = Path(out) / paper.slug / size
     if jax.process_index() > 0:
-        for experiment in () if agreed(False) else paper.experiments:
+        for one in () if agreed(False) else experiments:
             if not agreed(False):
-                _run(experiment, asked, code)
+                _run(one, asked, code)
         return Report(folder, ())
-    folder.mkdir(parents=True, exist_ok=True)
-    results = None if fresh else _finished(paper, size, folder, asked, code)
+    results = None if fresh else _finished(paper, experiments, claims, size, folder, asked, code)
+    if results is None:
+        _open(folder)
     if agreed(results is not None):
         say(f"{paper.slug}: finished before, read from {folder} (--fresh runs it again)")
         return Report(folder, results or ())
 
-    (folder / "run.json").unlink(missing_ok=True)
+    for name in ("run.json", "claims.json"):
+        (folder / name).unlink(missing_ok=True)
+    saved = set() if fresh else {one.name for one in experiments if _asked(folder / f"{one.name}.nc") == asked}
+    measured, took = [one.seconds.get(size) for one in experiments if one.name not in saved], []
+    say(f"{paper.slug}: {promise(measured)}")
     verdicts, seconds = {}, {}
-    for number, experiment in enumerate(paper.experiments, 1):
-        say(f"{paper.slug} [{number}/{len(paper.experiments)}] {experiment.name}: {experiment.title}")
-        path = folder / f"{experiment.name}.nc"
-        dataset: Any = None if fresh else _saved(path, asked, code, say)
-        if not agreed(dataset is not None):
+    for number, one in enumerate(experiments, 1):
+        say(f"{paper.slug} [{number}/{len(experiments)}] {one.name}: {one.title}")
+        path = folder / f"{one.name}.nc"
+        if not agreed(one.name in saved):
             with _replacing(path) as temporary:
-                _run(experiment, asked, code).to_netcdf(temporary, engine="h5netcdf")
-            dataset = _load(path)  # figures and claims read what a later run will read
-        seconds[experiment.name] = json.loads(dataset.attrs[_RECORD])["seconds"]
+                _run(one, asked, code).to_netcdf(temporary, engine="h5netcdf")
+        dataset = _load(path)  # figures and claims read what a later run will read
+        record = json.loads(dataset.attrs[_RECORD])
+        seconds[one.name] = record["seconds"]
+        if one.name in saved:
+            other = "" if record["code"] == code else "; other code of theorylab made it, --fresh runs it again"
+            say(f"    data read from {path}{other}")
+        else:
+            took.append(seconds[one.name]["wall"])
+            say("; ".join(filter(None, (f"    {duration(took[-1])}", left(measured, took)))))
         with figures.style():
-            figure = experiment.plot(dataset)
+            figure = one.plot(dataset)
             for kind in ("png", "svg"):
-                with _replacing(folder / f"{experiment.name}.{kind}") as temporary:
+                with _replacing(folder / f"{one.name}.{kind}") as temporary:
                     figure.savefig(temporary, format=kind, metadata={"Date": None} if kind == "svg" else None)
                 figure.set_layout_engine("none")  # laid out once for both kinds: that is half of what drawing costs
-        verdicts |= {claim.id: claim.check(dataset) for claim in paper.claims if claim.experiment == experiment.name}
-    results = tuple(Result(paper, claim, verdicts[claim.id], size) for claim in paper.claims)
-    _write(folder / "claims.json", [result.row() for result in results])
-    _write(folder / "run.json", {"asked": asked, "code": code, **environment(), "seconds": seconds})
+        verdicts |= {claim.id: claim.check(dataset) for claim in claims if claim.experiment == one.name}
+    results = tuple(Result(paper, claim, verdicts[claim.id], size) for claim in claims)
+    if experiment is None:
+        _write(folder / "claims.json", [result.row() for result in results])
+        _write(folder / "run.json", {"asked": asked, "code": code, **environment(), "seconds": seconds})
     return Report(folder, results)
 
 
@@ -158,17 +180,24 @@ def _run(experiment: Experiment, asked: dict[str, Any], code: str) -> Any:
     return dataset.assign_attrs(plain | {_RECORD: json.dumps(record)})
 
 
-def _saved(path: Path, asked: dict[str, Any], code: str, say: Callable[[str], Any]) -> Any:
-    """The dataset of an equal run, or None."""
+def _open(folder: Path) -> None:
+    """Make the folder, and try it before hours go into what it shall keep."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"cannot write into {folder} ({error.strerror}): name another folder with --out") from error
+
+
+def _asked(path: Path) -> dict[str, Any] | None:
+    """What was asked of the run that made a dataset, or None where there is none."""
+    import h5netcdf
+
     if not path.exists():
         return None
-    dataset = _load(path)
-    record = json.loads(dataset.attrs[_RECORD])
-    if record["asked"] != asked:
-        return None
-    other = "" if record["code"] == code else "; other code of theorylab made it, --fresh runs it again"
-    say(f"    data read from {path}{other}")
-    return dataset
+    with h5netcdf.File(path, "r") as file:
+        return json.loads(str(file.attrs[_RECORD]))["asked"]
 
 
 def _load(path: Path) -> Any:
@@ -178,9 +207,17 @@ def _load(path: Path) -> Any:
         return file.load()
 
 
-def _finished(paper: Paper, size: Size, folder: Path, asked: dict[str, Any], code: str) -> tuple[Result, ...] | None:
-    """The results of an equal run by this very code, when all its files are there."""
-    names = [f"{experiment.name}.{kind}" for experiment in paper.experiments for kind in ("nc", "png", "svg")]
+def _finished(
+    paper: Paper,
+    experiments: list[Experiment],
+    claims: list[Claim],
+    size: Size,
+    folder: Path,
+    asked: dict[str, Any],
+    code: str,
+) -> tuple[Result, ...] | None:
+    """The results of an equal whole run by this very code, when all files of these experiments are there."""
+    names = [f"{experiment.name}.{kind}" for experiment in experiments for kind in ("nc", "png", "svg")]
     if not all((folder / name).exists() for name in (*names, "claims.json", "run.json")):
         return None
     record = json.loads((folder / "run.json").read_text())
@@ -189,7 +226,7 @@ def _finished(paper: Paper, size: Size, folder: Path, asked: dict[str, Any], cod
     rows = {row["claim"]: row for row in json.loads((folder / "claims.json").read_text())}
     names = [field.name for field in fields(Verdict)]
     return tuple(
-        Result(paper, claim, Verdict(**{name: rows[claim.id][name] for name in names}), size) for claim in paper.claims
+        Result(paper, claim, Verdict(**{name: rows[claim.id][name] for name in names}), size) for claim in claims
     )
 
 

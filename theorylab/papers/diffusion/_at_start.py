@@ -139,6 +139,7 @@ def plot_start(dataset):
             axes[1].plot(one.frequency, one.slope.mean("draws"), "o", color=colour, label=f"$K = {K}$")
             axes[1].plot(one.frequency, one.exact_slope, "x", color="black", markersize=9)
     axes[1].plot([], [], "x", color="black", label="exact")
+    figures.predicted(axes[0], [], [], label="exact")
     axes[0].set(title="risk without attention", xlabel="$v$")
     axes[1].set(title=r"first growth of $\mu_u^TW\mu_u/d$, $v = 1$", xlabel=r"frequency $\nu_u$")
     for level in (0, dataset.sizes["level"] // 2, -1):
@@ -146,9 +147,10 @@ def plot_start(dataset):
         label = f"level {level % dataset.sizes['level'] + 1}"
         figures.measured(axes[2], dataset["round"], one.distance, label=label)
         figures.predicted(axes[2], dataset["round"], one.decay)
+    figures.predicted(axes[2], [], [], label="predicted")
     axes[2].set(title=r"$|v_t - c/s^2|$, one active pattern", yscale="log", xlabel="iteration", ylim=(1e-7, 2))
     for panel in axes:
-        panel.legend()
+        figures.legend(panel)
     return figure
 
 

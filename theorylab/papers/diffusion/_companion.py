@@ -138,15 +138,16 @@ def attend(key, lanes, steps, batch, seeds) -> Any:
 
 
 def plot_companion(dataset):
-    figure, axes = figures.panels(3)
+    figure, axes = figures.panels(3, height=4.4)
     excess = dataset.risk - dataset.best
     for tokens, colour in zip((4, 16, 128), figures.COLOURS, strict=False):
         one, theory = excess.sel(tokens=tokens), dataset.excess_theory.sel(tokens=tokens)
         figures.measured(axes[0], dataset.step, one.where(one > 1e-6), color=colour, label=f"$P = {tokens}$")
         figures.predicted(axes[0], dataset.step, theory)
+    figures.predicted(axes[0], [], [], label="predicted")
     axes[0].set(yscale="log", ylim=(1e-6, None), title="descent: risk above the best", xlabel="step")
-    axes[1].plot(dataset.tokens, dataset.simulated.mean("point") - dataset.oracle, "o", label="simulated")
     figures.predicted(axes[1], dataset.tokens, dataset.best - dataset.oracle, label="exact")
+    axes[1].plot(dataset.tokens, dataset.simulated.mean("point") - dataset.oracle, "o", label="simulated")
     axes[1].set(xscale="log", yscale="log", title="best linear attention: excess over the oracle", xlabel="tokens $P$")
     for start in dataset.start.values:
         figures.measured(axes[2], dataset.iteration, dataset.limit.sel(start=start), label=start)
@@ -154,7 +155,7 @@ def plot_companion(dataset):
         figures.predicted(axes[2], dataset.iteration, level, label=name, linestyle=style)
     axes[2].set(title="softmax attention, infinitely many tokens", xlabel="iteration")
     for panel in axes:
-        panel.legend()
+        figures.legend(panel)
     return figure
 
 

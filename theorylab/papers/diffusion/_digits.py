@@ -150,10 +150,8 @@ def plot_digits(dataset):
         figures.measured(axes[0], dataset.step, one.distance, color=colour, marker="o", label=name)
         axes[1].plot(digit, one.share.isel(step=-1).mean("seed"), "o", color=colour)
         axes[1].plot(digit, one.trained_share, "x", color="black", markersize=9)
-    axes[0].set(yscale="log", title="Frechet distance to each digit", xlabel="step of Adam", xticks=dataset.step.values)
-    axes[0].set_ylim(None, 1.5 * axes[0].get_ylim()[1])  # room for the legend
-    axes[0].legend(ncols=2)
-    axes[1].set(title="share among the images (x: training)", xticks=dataset.digit.values, xlabel="digit",
+    axes[0].set(yscale="log", title="Fréchet distance to each digit", xlabel="step of Adam", xticks=dataset.step.values)
+    axes[1].set(title="share among the images", xticks=dataset.digit.values, xlabel="digit",
                 ylim=(0, None))  # fmt: skip
     tiles = dataset.images.isel(seed=0, step=-1, image=slice(0, 40)).values
     tiles = np.pad(tiles, ((0, 0), (1, 1), (1, 1)), constant_values=-1)
@@ -162,6 +160,8 @@ def plot_digits(dataset):
     axes[2].imshow(wall, cmap="gray_r", vmin=-1, vmax=1)
     axes[2].set(title="generated", xticks=[], yticks=[])
     axes[2].grid(False)
+    axes[1].plot([], [], "x", color="black", markersize=9, label="in the training data")
+    figures.legend(axes[:2])
     return figure
 
 

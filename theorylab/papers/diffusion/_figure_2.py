@@ -142,6 +142,7 @@ def plot_figure_2(dataset):
         figures.predicted(active, steps, one.ideal_excess, color=colour)
         if K > 1:
             figures.measured(mass, steps, one.mass, label=f"$K = {K}$", color=colour)
+    figures.predicted(active, [], [], color="0.3", label="ideal mean denoiser")
     active.set(title="(B) excess by active patterns")
     middle = dataset.isel(active=1)
     for rarest in dataset.rarest.values:
@@ -155,13 +156,13 @@ def plot_figure_2(dataset):
     last = dataset.isel(active=-1, rarest=-1, levels=0)
     for name, label in (("frequent", "frequent pattern"), ("rare", "rarest pattern"), ("others", "two patterns")):
         figures.measured(scores, steps, last[name], label=label)
-    scores.set(title=rf"(E) scores $\mu^TW\mu/d$, $K = {int(last.active)}$, $\min\pi = {float(last.rarest):g}$")
-    scores.set_ylim(None, 1.4 * scores.get_ylim()[1])  # room for the legend
+    scores.set(title=rf"scores $\mu^TW\mu/d$, $K = {int(last.active)}$, $\min\pi = {float(last.rarest):g}$")
     for panel in axes.flat:
         panel.set_xlabel("iteration")
-        panel.legend()
     for panel in (active, rare, ranges):
         panel.set(yscale="log")
+    for panel in axes.flat:
+        figures.legend(panel)
     return figure
 
 

@@ -87,7 +87,7 @@ def plot_tokens(dataset):
     title = rf"at {int(dataset.tokens[-1])} tokens, by the sharpness"
     axes[1].set(yscale="log", xlabel="$w$", title=title)
     for panel in axes:
-        panel.legend()
+        figures.legend(panel)
     return figure
 
 

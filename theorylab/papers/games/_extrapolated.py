@@ -142,8 +142,7 @@ def plot_orders(dataset):
     figures.predicted(axes[0], steps, 2 * second * steps**2, label=r"$|c_1|\gamma$ and $2|c_2|\gamma^2$")
     axes[2].set_ylabel(ERROR)
     axes[0].set_ylabel(r"$|E\hat x - x^\star|$")
-    lines = [*axes[2].get_lines(), axes[0].get_lines()[-1]]
-    figure.legend(lines, [line.get_label() for line in lines], loc="outside lower center", ncols=6)
+    figures.legend(axes[::-1])  # the last panel has all variants
     return figure
 
 

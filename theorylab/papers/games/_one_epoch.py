@@ -55,9 +55,9 @@ def plot_toy(dataset):
     names = ("descent-ascent", r"$\gamma_2 = \gamma_1$", r"$\gamma_2 = 4\gamma_1$")
     for colour, scale, name in zip(figures.COLOURS, dataset.scale, names, strict=False):
         one = dataset.sel(scale=scale)
-        axes[0].plot(one.step_size, one.ratio, "o", color=colour, markersize=5, label=name)
         figures.predicted(axes[0], one.step_size, one.claimed, color=colour)
-    axes[0].set(xlabel=r"step size $\gamma_1$", title=r"one step on $\min_u\max_v\ uv$")
+        axes[0].plot(one.step_size, one.ratio, "o", color=colour, markersize=5, label=name)
+    axes[0].set(xlabel=r"step size $\gamma_1$", title="one step on the game $uv$")
     return finish(figure, axes, r"$|x^+|^2 / |x|^2$", "claimed")
 
 

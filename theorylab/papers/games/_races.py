@@ -13,6 +13,16 @@ ORDERS = ("independent", "reshuffle", "once", "cyclic")
 BOTH = ORDERS[:2]
 NAMES = dict(zip(ORDERS, ("independent", "reshuffled", "shuffled once", "cyclic"), strict=True))
 COLOURS = dict(zip(ORDERS, figures.COLOURS, strict=False))
+VARIANTS = {
+    "shared": "one permutation for both",
+    "independent": "one for each",
+    "oracle_step": "at the oracle, each step",
+    "iterate": "at the iterate",
+    "SGDA": "SGDA: independent",
+    "RR1": "RR1: reshuffled",
+    "RR2": "RR2: extrapolated",
+    "RR2+RR1": "RR2+RR1: both",
+}  # what is compared where orders are not
 ERROR = r"$E|x - x^\star|^2$"
 
 
@@ -118,14 +128,15 @@ def looks(dataset) -> Any:
     values = dataset.order.values.tolist()
     if set(values) <= set(NAMES):
         return [(one, NAMES[one], COLOURS[one]) for one in values]
-    return [(one, one, colour) for one, colour in zip(values, figures.COLOURS, strict=False)]
+    return [(one, VARIANTS.get(one, one), colour) for one, colour in zip(values, figures.COLOURS, strict=False)]
 
 
 def draw_traces(panel, dataset, title):
-    """Errors over epochs of every order, with their exact levels."""
-    for order, name, colour in looks(dataset):
+    """Errors over epochs of every order, with their exact levels; markers tell curves that lie on each other."""
+    for k, (order, name, colour) in enumerate(looks(dataset)):
         one = dataset.sel(order=order)
-        figures.measured(panel, one.step, one.error.transpose("seed", "step"), label=name, color=colour)
+        marks = {"marker": "osD^v"[k], "markevery": (2 * k, 8), "markersize": 5}
+        figures.measured(panel, one.step, one.error.transpose("seed", "step"), label=name, color=colour, **marks)
         if np.isfinite(one.get("exact", np.nan)):
             figures.predicted(panel, one.step[[0, -1]], float(one.exact), color=colour)
     panel.set(yscale="log", xlabel="epoch", title=title)
@@ -139,7 +150,7 @@ def draw_levels(panel, dataset, title):
         if "exact" in one:
             figures.predicted(panel, one.get("exact_steps", steps), one.exact, color=colour)
         samples = one.settled.transpose("seed", "choice")
-        figures.measured(panel, steps, samples, label=name, color=colour, marker="o", linewidth=1)
+        figures.measured(panel, steps, samples, label=name, color=colour, marker="o", linewidth=0)
     panel.set(xscale="log", yscale="log", xlabel=r"step size $\gamma_1$", title=title)
     panel.xaxis.set_minor_formatter("")  # a decade alone would write its minor ticks over each other
 
@@ -149,5 +160,5 @@ def finish(figure, axes, ylabel, predicted="exact moments"):
     if predicted:
         figures.predicted(axes[0], [], [], label=predicted)
     axes[0].set_ylabel(ylabel)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figures.legend(axes)
     return figure

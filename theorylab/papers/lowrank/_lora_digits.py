@@ -107,14 +107,15 @@ def plot_digits(dataset):
             for panel, which in zip(axes, ("train", "test", "misalignment"), strict=True):
                 name = rf"std of $A$ {scale:g}" if start == "standard" else ""
                 figures.measured(panel, one.step, one[which], color=colour, linestyle=style, label=name)
-    titles = "training loss (dotted: spectral)", "loss on new pictures", "misalignment"
+    axes[0].plot([], [], ":", color="0.3", label="spectral start instead")
+    titles = "training loss", "loss on new pictures", "misalignment"
     for panel, title in zip(axes, titles, strict=True):
         panel.set(xlabel="step of Adam", title=title)
     for panel in axes[:2]:
         panel.set(yscale="log", yticks=[0.2, 0.5, 1, 2], yticklabels=["0.2", "0.5", "1", "2"])
         panel.yaxis.set_minor_formatter("")
     axes[2].set_ylim(0, 1)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figures.legend(axes)
     return figure
 
 

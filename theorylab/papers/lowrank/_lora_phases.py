@@ -95,13 +95,12 @@ def plot_growth(dataset):
             line = run.norm1[0] * np.exp(run.rate * run.time[rise]) / 4
             figures.predicted(axes[0], run.time[rise], line, color=colour, linewidth=1)
         points = (one.escape * one.rate).mean("seed"), (one.escape_theory * one.rate).mean("seed")
-        figures.measured(axes[1], 1 / dataset.scale, points[0], color=colour, marker="o", linestyle="")
         figures.predicted(axes[1], 1 / dataset.scale, points[1], color=colour)
-    figures.predicted(axes[1], [], [], color="0.3", label="predicted")
-    axes[0].set(yscale="log", xlabel="time", title=r"$\|Z_1\|$, dashed: slope $\sigma\sigma_{W2}$")
+        figures.measured(axes[1], 1 / dataset.scale, points[0], color=colour, marker="o", linestyle="")
+    figures.predicted(axes[0], [], [], color="0.3", label=r"predicted (left: the slope $\sigma\sigma_{W2}$)")
+    axes[0].set(yscale="log", xlabel="time", title=r"$\|Z_1\|$")
     axes[1].set(xscale="log", xlabel=r"$1/\alpha$", title=r"escape time $\times\,\sigma\sigma_{W2}$")
-    axes[0].legend()
-    axes[1].legend()
+    figures.legend(axes)
     return figure
 
 
@@ -252,8 +251,9 @@ def plot_directions(dataset):
                     panel, one.time[[0, -1]], float(one.ends.sel(layer=layer)[k]), color=colour, linewidth=1
                 )
         panel.set(xlabel="time", title=rf"$\alpha = {scale:g}$ (thin: layer 2)")
+    figures.predicted(axes[0], [], [], color="0.3", label="predicted end")
     axes[0].set_ylabel("$a b$ of each direction")
-    axes[0].legend()
+    figures.legend(axes)
     return figure
 
 
@@ -287,13 +287,13 @@ def run_starts(size, key):
 def plot_starts(dataset):
     figure, axes = figures.panels(2, sharey=True)
     for panel, change in zip(axes, dataset.change.values, strict=True):
-        for start, colour in zip(STARTS, figures.COLOURS, strict=False):
+        for start, colour, wide in zip(STARTS, figures.COLOURS, (5, 1.8, 5, 1.8), strict=False):  # some lie on others
             one = dataset.sel(change=change, start=start).isel(scale=0)
             name = {"top": "top singular vectors", "bottom": "bottom singular vectors"}.get(start, start)
-            figures.measured(panel, UNIT, one.loss, color=colour, label=name)
+            figures.measured(panel, UNIT, one.loss, color=colour, label=name, linewidth=wide)
         panel.set(yscale="log", xlabel="share of the run", ylim=(1e-28, 1e3), title=f"change in the {change} direction")
     axes[0].set_ylabel("$L$")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figures.legend(axes)
     return figure
 
 

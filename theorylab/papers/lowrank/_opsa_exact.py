@@ -132,25 +132,25 @@ def one_step(rng, key, m, n=5, r=2, condition=10.0) -> Any:
 def plot_exact(dataset):
     figure, axes = figures.panels(3)
     grid = np.linspace(0, 1, 200)
-    axes[0].plot(dataset.share, dataset.ratio, "o", color=figures.COLOURS[0], label="one step, $\\kappa = 10$")
     figures.predicted(axes[0], grid, lowrank.derived_contraction(grid), label=r"$\sqrt{a(1-a)}/(1+a)$")
+    axes[0].plot(dataset.share, dataset.ratio, "o", color=figures.COLOURS[0], label="one step, $\\kappa = 10$")
     axes[0].set(xlabel="share $a$ of $|E|^2$ that both factors see", ylabel=r"$|E^+|/|E|$",
                 title="a scaled step near the truth")  # fmt: skip
-    axes[0].legend()
+    figures.legend(axes[0])
     excess = np.abs(dataset.heron - 1)
     exact = [float(dataset.heron[0])]
     for _ in range(dataset.sizes["t"] - 1):
         exact.append(1 + (exact[-1] - 1) ** 2 / (4 * exact[-1]))
     shown = np.flatnonzero(excess.values > 0)
-    axes[1].plot(shown, excess[shown], "o", color=figures.COLOURS[0], label="Polyak steps")
     figures.predicted(axes[1], shown, np.abs(np.asarray(exact)[shown] - 1), label=r"$(x-1)^2/4x$")
+    axes[1].plot(shown, excess[shown], "o", color=figures.COLOURS[0], label="Polyak steps")
     axes[1].set(yscale="log", xlabel="step", ylabel=r"$|x - 1|$", title="one number: Heron's iteration")
-    axes[1].legend()
+    figures.legend(axes[1])
     for damping, colour in zip(dataset.regularisation.values, figures.COLOURS, strict=False):
         one = dataset.regularised.sel(regularisation=damping)
         figures.measured(axes[2], one.step, one, color=colour, label=rf"$\lambda = {damping:g}$")
     axes[2].set(yscale="log", xlabel="step", ylabel=r"$|X_t - X^\star| / |X^\star|$", title="the regularised variant")
-    axes[2].legend()
+    figures.legend(axes[2])
     return figure
 
 

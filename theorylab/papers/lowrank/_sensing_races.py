@@ -148,7 +148,7 @@ def plot_condition(dataset):
                 title=r"$\kappa = 20$ (dark) to 100 (light)")  # fmt: skip
     axes[1].set(yscale="log", xlabel=r"condition number $\kappa$", ylabel=f"steps to an error of {LEVEL:g}",
                 title="hollow: not reached")  # fmt: skip
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figures.legend(axes)
     return figure
 
 
@@ -206,7 +206,7 @@ def plot_rank(dataset):
     figures.predicted(axes[0], dataset.step, dataset.claimed**dataset.step, label=r"claimed rate, $\chi = 1.25$")
     axes[0].set(yscale="log", ylim=(1e-15, 3), xlabel="step", ylabel=r"$|X_t - X^\star| / |X^\star|$",
                 title=r"$m = 16\,n r$, a tenth of them outliers")  # fmt: skip
-    axes[0].legend()
+    figures.legend(axes)
     return figure
 
 
@@ -265,7 +265,7 @@ def plot_breakdown(dataset):
         figures.measured(axes[1], one.outliers, one, color=colour, marker="o", label=f"$d = {rank}$")
     figures.predicted(axes[1], dataset.outliers, dataset.claimed, label=r"claimed, $\chi = 1/(1 - 2p)$")
     axes[1].set(xlabel="outlier fraction $p$", ylabel="factor a step", title="contraction")
-    axes[1].legend()
+    figures.legend(axes[1])
     return figure
 
 

@@ -80,7 +80,7 @@ def plot_factorisation(dataset):
     axes[2].set(title=r"$\|Z_1\|$ (thin: $\|Z_2\|$)")
     for panel in axes:
         panel.set(yscale="log", xlabel="time")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figures.legend(axes)
     return figure
 
 
@@ -183,14 +183,14 @@ def plot_ratios(dataset):
             name = rf"$\delta_w = {ratio:.2g}$, {pair}"
             for panel, which in zip(axes, ("misalignment", "imbalance"), strict=True):
                 middle = np.exp(np.log(one[which]).mean("seed"))
-                figures.measured(panel, one.scale, middle, color=colour, marker=marker, linestyle="", label=name)
                 figures.predicted(panel, one.scale, np.exp(np.log(one[f"{which}_theory"]).mean("seed")), color=colour)
+                figures.measured(panel, one.scale, middle, color=colour, marker=marker, linestyle="", label=name)
     for panel in axes:
         panel.set(xscale="log", yscale="log", xlabel=r"scale $\alpha$")
     axes[0].set_title(r"$1 - \cos$ at the end")
     axes[1].set_title(r"$\|Z_1\|^2 / \|Z_2\|^2$ at the end")
     figures.predicted(axes[0], [], [], label="predicted", color="0.3")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figures.legend(axes)
     return figure
 
 

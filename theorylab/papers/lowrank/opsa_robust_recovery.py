@@ -109,20 +109,23 @@ def plot_isometry(dataset):
     mean, spread = m * np.sqrt(2 / np.pi), np.sqrt(m * (1 - 2 / np.pi))
     axes[0].plot(dataset.ratio, ".", color=figures.COLOURS[0], markersize=4)
     for level, width in ((mean, 1.5), (mean - 2 * spread, 1), (mean + 2 * spread, 1)):
-        figures.predicted(axes[0], [0, dataset.sizes["draw"]], level, linewidth=width)
+        label = "mean, and two standard deviations" if level == mean else ""
+        figures.predicted(axes[0], [0, dataset.sizes["draw"]], level, linewidth=width, label=label)
     axes[0].set(xlabel="draw", ylabel=r"$|A(X)|_1 / |X|_F$", ylim=(0.75 * m * 0.8, 1.25 * m * 0.8),
-                title=r"$m\sqrt{2/\pi}$, and two standard deviations")  # fmt: skip
+                title=r"Gaussian measurements: $m\sqrt{2/\pi}$")  # fmt: skip
     for support, colour in zip(dataset.support.values, figures.COLOURS, strict=False):
         one = dataset.sel(support=support)
-        figures.measured(
-            axes[1], one.outliers, one.sharpness, color=colour, marker="o", linestyle="", label=f"{support} support"
-        )
         grid = np.linspace(0, 0.45, 100)
         limit = [lowrank.gaussian_constants(float(p), str(support)).sharpness for p in grid]
         figures.predicted(axes[1], grid, limit, color=colour)
+        figures.measured(
+            axes[1], one.outliers, one.sharpness, color=colour, marker="o", linestyle="", label=f"{support} support"
+        )
     axes[1].axhline(0, color="0.6", linewidth=1)
-    axes[1].set(xlabel="outlier fraction $p$", ylabel=r"outlier bound $\delta_3$", title="dashed: Gaussian limits")
-    axes[1].legend()
+    figures.predicted(axes[1], [], [], color="0.3", label="Gaussian limit")
+    axes[1].set(xlabel="outlier fraction $p$", ylabel=r"outlier bound $\delta_3$", title="what outliers leave of it")
+    for panel in axes:
+        figures.legend(panel)
     return figure
 
 

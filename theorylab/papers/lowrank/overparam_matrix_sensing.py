@@ -111,11 +111,11 @@ def plot_symmetric(dataset):
         figures.measured(axes[0], loss.step, loss, color=colour, label=label)
         if rank > len(SIGNAL):
             late = loss.step.values[loss.step.values > 100]
-            figures.predicted(axes[0], late, (rank - len(SIGNAL)) / (2 * STEP * late) ** 2, color=colour)
-    figures.predicted(axes[0], [], [], label=r"$(k - r)/(2\eta t)^2$", color="0.3")
+            figures.predicted(axes[0], late, (rank - len(SIGNAL)) / (2 * STEP * late) ** 2)
+    figures.predicted(axes[0], [], [], label=r"$(k - r)/(2\eta t)^2$")
     axes[0].set(xscale="log", yscale="log", ylim=(1e-20, 30), xlabel="step $t$", title="symmetric: $XX^T$")
     axes[0].set_ylabel(r"$|XX^T - M|^2$")
-    axes[0].legend(loc="lower left")
+    figures.legend(axes)
     return figure
 
 
@@ -189,11 +189,11 @@ def plot_asymmetric(dataset):
             )
             at = int(np.flatnonzero(one.loss < LATE)[0])
             line = one.loss[at] * np.exp(one.predicted * (one.step - one.step[at]))
-            figures.predicted(panel, one.step[clear], line[clear], color=colour)
+            figures.predicted(panel, one.step[clear], line[clear], linewidth=1.1)  # black, on the line that it predicts
         panel.set(yscale="log", xlabel="step $t$", title=f"asymmetric: $FG^T$, $k = {rank}$")
-    figures.predicted(np.ravel(axes)[0], [], [], color="0.3", label="predicted slope")
-    np.ravel(axes)[0].legend()
+    figures.predicted(np.ravel(axes)[0], [], [], label="predicted slope")
     np.ravel(axes)[0].set_ylabel(r"$|FG^T - M|^2$")
+    figures.legend(axes)
     return figure
 
 
@@ -267,10 +267,11 @@ def plot_fix(dataset):
         figures.measured(axes[0], switch + one.step[clear], one.fixed[clear], color=colour)
         at = int(np.flatnonzero(one.fixed < LATE)[0])
         line = one.fixed[at] * np.exp(one.predicted * (one.step - one.step[at]))
-        figures.predicted(axes[0], switch + one.step[clear], line[clear], color=colour)
+        figures.predicted(axes[0], switch + one.step[clear], line[clear], linewidth=1.1)
     axes[0].axvline(switch, color="0.6", linewidth=1)
+    figures.predicted(axes[0], [], [], label="predicted slope")
     axes[0].set(yscale="log", xlabel="step $t$", ylabel=r"$|FG^T - M|^2$", title="one step in between (thin: without)")
-    axes[0].legend()
+    figures.legend(axes)
     return figure
 
 
@@ -330,7 +331,7 @@ def plot_sensing(dataset):
     figures.predicted(axes[0], late, float(dataset.surplus) / (2 * STEP * late) ** 2, label="population law, symmetric")
     axes[0].set(xscale="log", yscale="log", ylim=(1e-20, 30), xlabel="step $t$", title="Gaussian measurements")
     axes[0].set_ylabel(r"$|W - M|^2$")
-    axes[0].legend(loc="lower left")
+    figures.legend(axes)
     return figure
 
 

@@ -104,11 +104,12 @@ def plot_descent(dataset):
             one = dataset.sel(width=width, noise=noise)
             relative = (one.loss / one.loss.isel(step=0)).isel(seed=0)
             bound = one.contraction.isel(seed=0).cumprod("step").shift(step=1, fill_value=1.0)
-            for rule in RULES:
+            for k, rule in enumerate(RULES):
                 wide = 4 if rule == "constant" else 1.8  # it lies almost under the paper's
                 values = relative.sel(rule=rule)
                 figures.measured(panel, one.step, values, label=NAMES[rule], color=COLOURS[rule], linewidth=wide)
-                figures.predicted(panel, one.step, bound.sel(rule=rule), color=COLOURS[rule])
+                turn = (4 * k, (3, 9))  # so that dashes of bounds that lie on each other take turns
+                figures.predicted(panel, one.step, bound.sel(rule=rule), color=COLOURS[rule], linestyle=turn)
             figures.predicted(panel, one.step, one.claimed_contraction.isel(seed=0) ** one.step, linestyle="-.")
             title = rf"$h = {width}$, noise {noise:g}, $\alpha_1/\alpha_2 = {float(one.ratio[0]):.3f}$"
             panel.set(yscale="log", ylim=(1e-14, 3), xlabel="step", title=title)
@@ -116,7 +117,7 @@ def plot_descent(dataset):
     figures.predicted(first, [], [], label="product of one-step bounds")
     figures.predicted(first, [], [], linestyle="-.", label="global rate, constant step")
     first.set_ylabel(r"$L_t / L_0$")
-    figure.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figures.legend(axes)
     return figure
 
 
@@ -204,7 +205,7 @@ def plot_width(dataset):
     exact = dataset.exact.isel(power=0)
     figures.measured(axes[0], exact.width, exact.T, label=r"$a_0/s_0$, every $p$", color="0.5", marker="s")
     axes[0].set(ylim=(0, 1), xlabel="width $h$", ylabel="conditioning", title=r"entries $N(0, h^{-2p})$")
-    axes[0].legend(loc="lower right")
+    figures.legend(axes)
     return figure
 
 
@@ -268,7 +269,8 @@ def plot_shapes(dataset):
         panel.set(
             xlabel="$a/s$", title={"claimed": r"$\alpha_1/s$ as printed", "corrected": r"corrected $\alpha/s$"}[name]
         )
-    axes[0].legend()
+    for handle in figures.legend(axes).legend_handles:
+        handle.set_markersize(8)
     return figure
 
 
@@ -327,7 +329,7 @@ def plot_plain(dataset):
     axes[0].set(
         yscale="log", ylim=(1e-14, 3), xlabel="step", ylabel="$L_t/L_0$", title="wide networks against descent in $W$"
     )
-    axes[0].legend()
+    figures.legend(axes)
     return figure
 
 
