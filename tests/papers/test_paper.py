@@ -113,6 +113,13 @@ def test_status_is_the_worst(expected, status):
     assert Paper(**CARD | {"claims": claims}).status == status
 
 
+def test_a_verdict_knows_whether_it_may_err():
+    """Numbers of rounding do not, estimates do: also one that is undecided."""
+    assert not Verdict.compare(1.0, "<=", 1.0).statistical
+    assert Verdict.estimate(1.0, "<=", 1.0, 0.1).statistical and Verdict.worst([np.nan], "<=", 1, [1.0]).statistical
+    assert Verdict.agree(np.ones((3, 1)), [1.0]).statistical and Verdict.agree(np.ones((3, 1)), [np.nan]).statistical
+
+
 def test_worst_is_the_weakest_link():
     """It holds when all hold; one that is undecided or not a number makes the whole undecided."""
     assert Verdict.worst([[0.1, 0.5]], "<=", 1, [[0.01, 0.1]]).verdict == "holds"

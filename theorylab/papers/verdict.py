@@ -1,7 +1,7 @@
 """What data say of a claim: a word, and the numbers behind it."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, SupportsFloat, get_args
 
 import numpy as np
@@ -20,7 +20,8 @@ class Verdict:
 
     **Arguments**: `verdict`, `"holds" | "fails" | "undecided"`; `measured`, `predicted` and `tolerance`, finite
     numbers, or None where there is none (then only `"undecided"` is possible); `relation`, `"==" | "<=" | ">="`;
-    `quantity`, in words and with its unit, what the numbers measure, so that "2.29 <= 7.258" can be read.
+    `quantity`, in words and with its unit, what the numbers measure, so that "2.29 <= 7.258" can be read;
+    `statistical`, whether the measured number is a draw, so that the verdict may err, as rarely as three sigma.
 
     **Raises** `ValueError` when a number is not finite, the tolerance is negative, or a word is unknown.
 
@@ -37,6 +38,7 @@ class Verdict:
     relation: Relation
     tolerance: float | None
     quantity: str = ""
+    statistical: bool = False
 
     def __post_init__(self) -> None:
         one_of("verdict", self.verdict, Outcome)
@@ -126,14 +128,15 @@ class Verdict:
         one_of("relation", relation, Relation)
         m, p, s = (_finite(number) for number in (measured, predicted, standard_error))
         if m is None or p is None or s is None:
-            return cls("undecided", m, p, relation, None if s is None else 3 * s, quantity)
+            return cls("undecided", m, p, relation, None if s is None else 3 * s, quantity, statistical=True)
         tau = 3 * s
         holds, fails = {
             "==": (abs(m - p) <= tau <= abs(p), abs(m - p) > tau),
             "<=": (m <= p - tau, m > p and m >= p + tau),
             ">=": (m >= p + tau, m < p and m <= p - tau),
         }[relation]
-        return cls("holds" if holds else "fails" if fails else "undecided", m, p, relation, tau, quantity)
+        outcome = "holds" if holds else "fails" if fails else "undecided"
+        return cls(outcome, m, p, relation, tau, quantity, statistical=True)
 
     @classmethod
     def worst(
@@ -194,8 +197,9 @@ class Verdict:
         z = (np.abs(samples.mean(axis=0) - predicted) / error)[known]
         quantity = f"largest deviation of {quantity} from theory, in standard errors"
         if z.size == 0:
-            return cls("undecided", None, None, "<=", None, quantity)
-        return cls.compare(z.max(), "<=", -special.stdtrit(len(samples) - 1, 0.00135 / z.size), quantity=quantity)
+            return cls("undecided", None, None, "<=", None, quantity, statistical=True)
+        most = -special.stdtrit(len(samples) - 1, 0.00135 / z.size)
+        return replace(cls.compare(z.max(), "<=", most, quantity=quantity), statistical=True)
 
 
 def mean_and_error(values: Any, dim: Any = "seed") -> tuple[Any, Any]:
