@@ -14,6 +14,8 @@ BOTH = ORDERS[:2]
 NAMES = dict(zip(ORDERS, ("independent", "reshuffled", "shuffled once", "cyclic"), strict=True))
 COLOURS = dict(zip(ORDERS, figures.COLOURS, strict=False))
 ERROR = r"$E|x - x^\star|^2$"
+SETTLED = "the settled |x - x*|^2"
+SLOPE = "slope of log E|x - x*|^2 against the log of the step size"
 
 
 def extragradient(pair, order) -> Any:
@@ -105,12 +107,12 @@ def ratios(dataset) -> Any:
 def check_below(dataset) -> Verdict:
     """Whether every other order settles below independent sampling."""
     ratio, error = ratios(dataset)
-    return Verdict.worst(ratio, "<=", 1.0, error)
+    return Verdict.worst(ratio, "<=", 1.0, error, quantity="settled |x - x*|^2 over that of independent sampling")
 
 
 def check_levels(dataset) -> Verdict:
     """Whether runs settle at their exact stationary errors."""
-    return Verdict.agree(dataset.settled.transpose("seed", *dataset.exact.dims), dataset.exact)
+    return Verdict.agree(dataset.settled.transpose("seed", *dataset.exact.dims), dataset.exact, quantity=SETTLED)
 
 
 def looks(dataset) -> Any:
