@@ -93,7 +93,8 @@ def test_exit_status_and_pure_json(theorylab_, slug, size, status):
     (row,) = json.loads(out, parse_constant=pytest.fail)
     assert code == status and "noise" in err
     assert list(row) == ["paper", "claim", "source", "statement", "expected", "why",
-                         "verdict", "measured", "predicted", "relation", "tolerance", "quantity"]  # fmt: skip
+                         "verdict", "measured", "predicted", "relation", "tolerance",
+                         "quantity", "statistical"]  # fmt: skip
     assert (row["measured"] is None) == (slug == "toy_nan") == (row["verdict"] == "undecided")
 
 

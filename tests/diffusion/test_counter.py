@@ -75,13 +75,14 @@ def test_keys_of_steps_give_other_draws():
 
 
 def test_blocks_do_not_matter(dtype):
+    """Their bits are the same; the inverse error function of them, in programs of their own, is so to rounding."""
     key, shape = jax.random.key(7), (24, 5, 3)
     whole = np.asarray(counter_normal(key, shape, dtype=dtype))
     assert whole.dtype == dtype
     block = jax.jit(lambda start, n: counter_normal(key, (n, 5, 3), start, dtype=dtype), static_argnums=1)
     for n in (1, 2, 7, 8, 24):
         parts = [block(jnp.asarray(i * 15, jnp.uint32), min(n, 24 - i)) for i in range(0, 24, n)]
-        np.testing.assert_array_equal(np.concatenate(parts), whole)
+        np.testing.assert_allclose(np.concatenate(parts), whole, rtol=8 * float(np.finfo(dtype).eps))
 
 
 def test_precisions_agree():

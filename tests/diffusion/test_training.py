@@ -64,7 +64,7 @@ def test_the_average_is_the_recursion_of_its_formula():
     expected = float(plain.trace.a[0])
     for a in np.asarray(plain.trace.a[1:]):
         expected = 0.9 * expected + 0.1 * a
-    np.testing.assert_array_equal(averaged.trace.a, plain.trace.a)
+    np.testing.assert_allclose(averaged.trace.a, plain.trace.a, rtol=1e-13)
     np.testing.assert_allclose(averaged.value.a, expected, rtol=1e-13)
 
 
@@ -85,7 +85,7 @@ def test_fit_is_solve_and_evaluates_what_it_returns():
     )
     problem = DenoisingProblem(model, sampler, SCHEDULE, noise="counter")
     by_hand = tl.solve(Averaged(tl.Gradient(optax.sgd(0.05)), 0.8), problem, key=KEY, steps=30)
-    assert eqx.tree_equal(trained, problem.model(by_hand.value))
+    assert eqx.tree_equal(trained, problem.model(by_hand.value), rtol=1e-12, atol=1e-14)  # another record's program
     assert run.trace.step.tolist() == [0, 10, 20, 30]
     key = tl.keys.stream(KEY, "held_out_noise")
     for row, one in ((0, model), (-1, trained)):

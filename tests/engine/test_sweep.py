@@ -167,9 +167,9 @@ def test_coupling():
         return tl.sweep(noisy, over=over, seeds=2, key=KEY, steps=1, coupling=coupling).value.values[..., 0]
 
     shared, own, one = ends("seed"), ends("independent"), ends("all")
-    assert (shared[0] == shared[1]).all() and shared[0, 0] != shared[0, 1]
-    assert len(np.unique(own)) == 4
-    assert (one == shared[0, 0]).all()
+    np.testing.assert_allclose(shared[0], shared[1], rtol=1e-14)  # other draws would differ by their own size
+    assert len(np.unique(np.append(own, shared[0]).round(9))) == 6
+    np.testing.assert_allclose(one, shared[0, 0], rtol=1e-14)
 
 
 def test_one_stream_for_all_seeds(reference, tmp_path):
@@ -198,8 +198,8 @@ def test_an_axis_that_nothing_depends_on(coupling):
 
     asked = {"over": {"rate": [0.1, 0.2], "label": [0.0]}, "seeds": 3, "key": KEY, "steps": 2}
     value = tl.sweep(made, **asked, coupling=coupling).value.values[..., 0]
-    assert value.shape == (2, 1, 3) and (value[0] == value[1]).all()
-    assert len(np.unique(value)) == (3 if coupling == "seed" else 1)
+    assert value.shape == (2, 1, 3) and np.allclose(value[0], value[1], rtol=1e-14)
+    assert len(np.unique(value.round(9))) == (3 if coupling == "seed" else 1)
 
 
 def test_static_axes_choose_code_and_run_one_after_the_other():

@@ -61,5 +61,6 @@ def test_a_callback_that_raises_leaves_a_store_that_goes_on(tmp_path, monkeypatc
     assert sorted(file.stem.split("-")[1] for file in (tmp_path / "state").iterdir()) == ["20", "30"]
     failing[0] = False
     resumed = solve()
-    whole = tl.solve(Relax(0.1, 0.1), Linear(jnp.asarray([1.0, 2.0]), jnp.ones(2)), key=2, steps=60)
-    assert resumed.stats["chunks"] == 3 and np.array_equal(resumed.value, whole.value)
+    whole = tl.solve(Relax(0.1, 0.1), Linear(jnp.asarray([1.0, 2.0]), jnp.ones(2)), key=2, steps=60)  # never watched
+    assert resumed.stats["chunks"] == 3
+    np.testing.assert_allclose(resumed.value, whole.value, rtol=1e-13)

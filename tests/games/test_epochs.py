@@ -209,11 +209,11 @@ def test_noise_level_comes_from_the_solution(game, cast, dtype):
 
 
 def test_noise_never_shifts_the_order(game):
-    """Without noise and with noise of level zero the run is the same, bit for bit."""
+    """Without noise and with noise of level zero the run is the same, to the rounding of its few updates."""
     plain = games.GradientDescentAscent(0.1)
     silent = games.GradientDescentAscent(0.1, noise_site="oracle_step", sigma=0.0)
     ends = [eqx.filter_jit(m.step)(game, m.init(game, KEY, X0), KEY).x for m in (plain, silent)]
-    assert np.array_equal(*ends)
+    assert np.allclose(*ends, rtol=0, atol=100 * EPS)
 
 
 class Clipped(games.AffineGame):

@@ -69,12 +69,17 @@ def test_bilinear_toy_exactly():
 
 @pytest.mark.parametrize("order", orders.ORDERS)
 @pytest.mark.parametrize("n", [1, 5])
-def test_no_extrapolation_is_descent_ascent_bit_for_bit(make_affine, cast, dtype, order, n):
+def test_no_extrapolation_is_descent_ascent(make_affine, cast, dtype, order, n):
     game = cast(make_affine(1, n, 4), dtype)
     x0 = jnp.asarray([1.0, 0.1, -0.2, 3.0], dtype)
     a = run(games.Extragradient(0.03, 0, order), game, x0, KEY, 4)
     b = run(games.GradientDescentAscent(0.03, order), game, x0, KEY, 4)
-    assert np.array_equal(a, b)
+    assert np.allclose(a, b, rtol=0, atol=rounding(a, 4 * 2 * n))
+
+
+def rounding(x, updates):
+    """Two programs apart: some roundings of the largest entry in each update, which hardly grow in so few."""
+    return 8 * updates * float(jnp.finfo(x.dtype).eps) * float(jnp.abs(x).max())
 
 
 def test_equal_components_leave_no_order(make_affine):
@@ -85,7 +90,8 @@ def test_equal_components_leave_no_order(make_affine):
     for order in orders.ORDERS:
         epochs = 3 if order != "flipflop" else 1  # of ten updates
         found = run(games.Extragradient(0.05, 0.1, order), copies, x0, KEY, epochs)
-        assert np.array_equal(found[-1], alone[2 if order != "flipflop" else 1])
+        expected = alone[2 if order != "flipflop" else 1]
+        assert np.allclose(found[-1], expected, rtol=0, atol=rounding(alone, 15))
 
 
 def test_a_noiseless_solution_stays_put(make_affine):

@@ -17,7 +17,7 @@ def test_quadratic_spectra(heterogeneous):
     p, b, c = blocks[:, :3, :3], blocks[:, :3, 3:], blocks[:, 3:, 3:]
     assert np.array_equal(blocks[:, 3:, :3], -b)
     for block, spectrum in ((p, [0.5, 3.25, 6.0]), (c, [0.5, 3.25, 6.0]), (b, [0.0, 0.5, 1.0])):
-        assert np.allclose(block, block.mT, rtol=0, atol=0)
+        assert np.allclose(block, block.mT, rtol=0, atol=1e-14)
         assert np.allclose(np.linalg.eigvalsh(block), spectrum, rtol=0, atol=1e-13)
         assert (len(np.unique(block.round(9), axis=0)) == 1) is not heterogeneous
     assert not np.allclose(p[0], c[0])

@@ -52,7 +52,8 @@ def test_brute_force(make_affine, order, n, d, gamma):
     assert found.standard_error == 0 and not found.mean_standard_error.any() and found.mean_square_stable
     if gamma == 0:
         same = games.stationary_moments(game, games.GradientDescentAscent(0.1, order))
-        assert same.mse == found.mse and np.array_equal(same.covariance, found.covariance)
+        assert same.mse == pytest.approx(found.mse, rel=1e-12)
+        assert np.allclose(same.covariance, found.covariance, rtol=1e-12, atol=1e-14)
 
 
 def test_cyclic_is_the_limit_of_its_run(make_affine):

@@ -67,7 +67,7 @@ def test_the_components_are_those_of_the_docstring(game):
     if "strength" in data:
         wave = 1 + data["ripple"] * jnp.cos(data["frequency"] * jnp.log(1 + x @ x))
         extra = game.mu / (1 - data["ripple"]) * wave * x
-        assert jnp.array_equal(data["matrices"], -data["matrices"].mT)
+        assert jnp.allclose(data["matrices"], -data["matrices"].mT, rtol=0, atol=1e-14)
     else:
         extra = data["ripple"] * jnp.sin(data["frequency"] * x)
         spectra = jnp.linalg.eigvalsh((data["matrices"] + data["matrices"].mT) / 2)

@@ -99,3 +99,5 @@ def test_bad_input():
     off = begin._replace(A1=jnp.zeros_like(begin.A1))
     with pytest.raises(ValueError, match="must not be orthogonal"):
         lowrank.rank_one_lora_flow(W1, W2, target, off, TS)
+    with pytest.raises(ValueError, match=r"ts reaches 1\.0e\+20"):
+        lowrank.rank_one_lora_flow(W1, W2, target, begin, 1e20 * np.ones(1))

@@ -66,6 +66,17 @@ def test_estimate_errs_at_three_sigma():
     assert abs(wrong - rate) < 4 * np.sqrt(rate / len(samples))  # four standard errors of a frequency
 
 
+def test_few_draws_err_as_rarely():
+    """Means of three draws, judged by their own spread, are refused as often as three sigma refuse: by 3s, 35 times."""
+    draws = np.random.default_rng(0).normal(1.0, 0.01, (4000, 3))
+    errors = draws.std(axis=1, ddof=1) / np.sqrt(3)
+    refused = [
+        Verdict.estimate(m, "==", 1.0, s, draws=3).verdict == "fails"
+        for m, s in zip(draws.mean(1), errors, strict=True)
+    ]
+    assert np.mean(refused) < 0.0027 + 4 * np.sqrt(0.0027 / len(draws))  # four standard errors of a frequency
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [
@@ -111,6 +122,13 @@ def test_claim_that_fails_says_why():
 def test_status_is_the_worst(expected, status):
     claims = tuple(dataclasses.replace(CLAIM, id=word, expected=word, why="shown") for word in expected)
     assert Paper(**CARD | {"claims": claims}).status == status
+
+
+def test_a_verdict_knows_whether_it_may_err():
+    """Numbers of rounding do not, estimates do: also one that is undecided."""
+    assert not Verdict.compare(1.0, "<=", 1.0).statistical
+    assert Verdict.estimate(1.0, "<=", 1.0, 0.1).statistical and Verdict.worst([np.nan], "<=", 1, [1.0]).statistical
+    assert Verdict.agree(np.ones((3, 1)), [1.0]).statistical and Verdict.agree(np.ones((3, 1)), [np.nan]).statistical
 
 
 def test_worst_is_the_weakest_link():

@@ -80,7 +80,8 @@ def rank_one_lora_flow(
     **Returns** `RankOneLora`, float64.
 
     **Raises** `ValueError` for a difference that is not of rank one on singular directions that the layers share,
-    adapters with B not 0, and times or tolerances out of range.
+    adapters with B not 0, times so late that a float64 does not resolve the flow's own there, and times or tolerances
+    out of range.
 
     **Source**: derived here, for the setting of Xu et al. (2025), arXiv 2503.06982, Section 3; checked against
     `two_layer_lora_flow`.
@@ -116,6 +117,12 @@ def rank_one_lora_flow(
     still = np.sum(A1**2) - begin[0], np.sum(A2**2) - begin[1]
     times = np.asarray(ts, float)
     check_times(times, rtol, atol, np.float64)
+    rate = delta * max(w1, w2)
+    if times[-1] * rate * np.finfo(float).eps > 1:
+        raise ValueError(
+            f"ts reaches {times[-1]:.1e}, where a float64 does not tell times {1 / rate:.1e} apart, in which the flow "
+            "grows and comes to rest: end ts earlier, nothing moves that late"
+        )
     first = np.concatenate([[0.0, 0.0], off1, np.zeros(len(g)), off2, np.zeros(len(u))])
     rising, at = np.unique(times, return_inverse=True)
     span = (0.0, times[-1] or 1.0)  # LSODA never ends where there is nothing to do

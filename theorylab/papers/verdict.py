@@ -1,7 +1,7 @@
 """What data say of a claim: a word, and the numbers behind it."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, SupportsFloat, get_args
 
 import numpy as np
@@ -20,7 +20,8 @@ class Verdict:
 
     **Arguments**: `verdict`, `"holds" | "fails" | "undecided"`; `measured`, `predicted` and `tolerance`, finite
     numbers, or None where there is none (then only `"undecided"` is possible); `relation`, `"==" | "<=" | ">="`;
-    `quantity`, in words and with its unit, what the numbers measure, so that "2.29 <= 7.258" can be read.
+    `quantity`, in words and with its unit, what the numbers measure, so that "2.29 <= 7.258" can be read;
+    `statistical`, whether the measured number is a draw, so that the verdict may err, as rarely as three sigma.
 
     **Raises** `ValueError` when a number is not finite, the tolerance is negative, or a word is unknown.
 
@@ -37,6 +38,7 @@ class Verdict:
     relation: Relation
     tolerance: float | None
     quantity: str = ""
+    statistical: bool = False
 
     def __post_init__(self) -> None:
         one_of("verdict", self.verdict, Outcome)
@@ -101,6 +103,7 @@ class Verdict:
         predicted: SupportsFloat,
         standard_error: SupportsFloat,
         *,
+        draws: int | None = None,
         quantity: str = "",
     ) -> "Verdict":
         r"""The verdict where the measured number is an estimate: three standard errors of doubt.
@@ -111,7 +114,8 @@ class Verdict:
         $\tau \le |p|$; if it could not, it is undecided.
 
         **Arguments**: `measured` $m$, `predicted` $p$, `standard_error` $s \ge 0$ of $m - p$, in the same unit;
-        `quantity`, what they measure.
+        `draws`, how many independent normal ones m is the mean of and s was found from, where they are few: $\tau$ is
+        then the quantile of Student's t that errs as rarely as $3s$ of a known s; `quantity`, what they measure.
 
         **Returns** the `Verdict`, whose tolerance is $\tau$; `"undecided"` where a number is not finite.
 
@@ -125,15 +129,16 @@ class Verdict:
         """
         one_of("relation", relation, Relation)
         m, p, s = (_finite(number) for number in (measured, predicted, standard_error))
-        if m is None or p is None or s is None:
-            return cls("undecided", m, p, relation, None if s is None else 3 * s, quantity)
-        tau = 3 * s
+        tau = None if s is None else s * (3 if draws is None else _student(draws))
+        if m is None or p is None or tau is None:
+            return cls("undecided", m, p, relation, tau, quantity, statistical=True)
         holds, fails = {
             "==": (abs(m - p) <= tau <= abs(p), abs(m - p) > tau),
             "<=": (m <= p - tau, m > p and m >= p + tau),
             ">=": (m >= p + tau, m < p and m <= p - tau),
         }[relation]
-        return cls("holds" if holds else "fails" if fails else "undecided", m, p, relation, tau, quantity)
+        outcome = "holds" if holds else "fails" if fails else "undecided"
+        return cls(outcome, m, p, relation, tau, quantity, statistical=True)
 
     @classmethod
     def worst(
@@ -186,16 +191,15 @@ class Verdict:
             >>> [tl.papers.Verdict.agree(samples, p).verdict for p in ([1.0, 2.0], [1.0, 2.2])]
             ['holds', 'fails']
         """
-        from scipy import special
-
         samples, predicted = np.asarray(samples, float), np.asarray(predicted, float)
         known = np.isfinite(predicted)
         error = samples.std(axis=0, ddof=1) / np.sqrt(len(samples)) + 1e-9 * np.abs(predicted)
         z = (np.abs(samples.mean(axis=0) - predicted) / error)[known]
         quantity = f"largest deviation of {quantity} from theory, in standard errors"
         if z.size == 0:
-            return cls("undecided", None, None, "<=", None, quantity)
-        return cls.compare(z.max(), "<=", -special.stdtrit(len(samples) - 1, 0.00135 / z.size), quantity=quantity)
+            return cls("undecided", None, None, "<=", None, quantity, statistical=True)
+        most = _student(len(samples), z.size)
+        return replace(cls.compare(z.max(), "<=", most, quantity=quantity), statistical=True)
 
 
 def mean_and_error(values: Any, dim: Any = "seed") -> tuple[Any, Any]:
@@ -221,6 +225,14 @@ def one_of(name: str, value: str, words: Any) -> None:
     """Refuse a word that the `Literal` does not have."""
     if value not in get_args(words):
         raise ValueError(f"{name} = {value!r} is unknown: use one of {', '.join(get_args(words))}")
+
+
+def _student(draws: int, numbers: int = 1) -> float:
+    """What the mean of so many draws may be off in units of its standard error, as rarely as three sigma: for so many
+    such means together."""
+    from scipy import special
+
+    return -special.stdtrit(draws - 1, 0.00135 / numbers)
 
 
 def _finite(number: SupportsFloat) -> float | None:

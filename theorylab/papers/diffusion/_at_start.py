@@ -155,44 +155,51 @@ def plot_start(dataset):
 
 
 def check_risk(dataset):
-    return Verdict.agree(dataset.risk.transpose("draw", ...), dataset.exact_risk)
+    return Verdict.agree(dataset.risk.transpose("draw", ...), dataset.exact_risk, quantity="the risks per entry")
 
 
 def check_slope(dataset):
-    return Verdict.agree(dataset.slope.transpose("draws", ...), dataset.exact_slope)
+    slope = dataset.slope.transpose("draws", ...)
+    return Verdict.agree(slope, dataset.exact_slope, quantity="the first growths of scores")
 
 
 def check_rarest_slowest(dataset):
-    """The rarest pattern's first growth over the least of the others'."""
+    """The rarest pattern's first growth over the least of the others': exact, and of no draw."""
     one = dataset.exact_slope.isel(active=slice(1, None))
-    return Verdict.compare((one[:, 0] / one[:, 1:].min("pattern")).max(), "<=", 1.0)
+    ratio = (one[:, 0] / one[:, 1:].min("pattern")).max()
+    return Verdict.compare(ratio, "<=", 1.0, quantity="first growth of the rarest pattern's score over another's")
 
 
 def check_limit(dataset):
     """The first gradient at v = c / s^2 over that at v = 1, for one active pattern and many tokens."""
-    return Verdict.compare(dataset.limit, "<=", 0.0, 100 * np.finfo(np.float32).eps)
+    rounding = 100 * np.finfo(np.float32).eps
+    return Verdict.compare(dataset.limit, "<=", 0.0, rounding, quantity="first gradient at v = c / s^2 over that at 1")
 
 
 def check_decay(dataset):
     """The largest distance of the scales from their exact path."""
-    return Verdict.compare(np.abs(dataset.distance - dataset.decay).max(), "<=", 0.0, ROUNDS * np.finfo(np.float32).eps)
+    off, rounding = np.abs(dataset.distance - dataset.decay).max(), ROUNDS * np.finfo(np.float32).eps
+    return Verdict.compare(off, "<=", 0.0, rounding, quantity="largest deviation of v_t - c / s^2 from its path")
 
 
 def check_frequencies(dataset):
     """The least excess of a frequency over its bound, with K = 1 and K = M, where they are equal."""
     gap = (dataset.frequency - dataset.frequency_bound).min()
-    return Verdict.compare(gap, ">=", 0.0, 10 * np.finfo(np.float32).eps)
+    rounding = 10 * np.finfo(np.float32).eps
+    return Verdict.compare(gap, ">=", 0.0, rounding, quantity="frequency of a pattern above its bound, a share")
 
 
 def check_fewest(dataset):
     """The least ratio of the claimed iterations at K + 1 and at K."""
-    return Verdict.compare((dataset.iterations / dataset.iterations.shift(own_active=1)).min(), ">=", 1.0)
+    ratio = (dataset.iterations / dataset.iterations.shift(own_active=1)).min()
+    return Verdict.compare(ratio, ">=", 1.0, quantity="claimed iterations over those of fewer active patterns")
 
 
 def check_printed(name, printed):
-    return lambda dataset: Verdict.compare(dataset[name], "==", PRINTED[printed], READING)
+    return lambda dataset: Verdict.compare(dataset[name], "==", PRINTED[printed], READING, quantity="risk per entry")
 
 
 def check_asked(name):
     """What the theorem asks for over what the experiment has."""
-    return lambda dataset: Verdict.compare(dataset[f"asked_{name}"], "<=", 1.0)
+    return lambda dataset: Verdict.compare(dataset[f"asked_{name}"], "<=", 1.0,
+                                           quantity=f"{name} asked for over those there are")  # fmt: skip

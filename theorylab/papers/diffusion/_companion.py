@@ -162,16 +162,18 @@ def plot_companion(dataset):
 def check_descent(dataset):
     """The largest deviation of the risks from the closed form, in units of the rounding of the first risk."""
     gap = np.abs(dataset.risk - dataset.best - dataset.excess_theory).max()
-    return Verdict.compare(gap, "<=", 0.0, 100 * np.finfo(np.float32).eps * dataset.risk.isel(step=0).max())
+    rounding = 100 * np.finfo(np.float32).eps * dataset.risk.isel(step=0).max()
+    return Verdict.compare(gap, "<=", 0.0, rounding, quantity="largest deviation of a risk from the closed form")
 
 
 def check_simulated(dataset):
-    return Verdict.agree(dataset.simulated.transpose("point", ...), dataset.best)
+    return Verdict.agree(dataset.simulated.transpose("point", ...), dataset.best, quantity="the risks of a token")
 
 
 def check_asked(dataset):
     """The largest difference between the tokens that a risk asks for, and those that it has."""
-    return Verdict.compare(np.abs(dataset.asked - dataset.tokens).max(), "<=", 0.0, 1.0)
+    off = np.abs(dataset.asked - dataset.tokens).max()  # they are counts: one is the rounding up
+    return Verdict.compare(off, "<=", 0.0, 1.0, quantity="tokens asked for, off those there are")
 
 
 def final(dataset, start) -> Any:
@@ -182,7 +184,8 @@ def final(dataset, start) -> Any:
 def check_stuck(dataset):
     """The final risk of a free skip from W = 0 over the least one without attention."""
     mean, error = final(dataset, "free, from the linear best")
-    return Verdict.estimate(mean / dataset.pair_without, "==", 1.0, error / dataset.pair_without)
+    of, level = "final risk over the least without attention", dataset.pair_without
+    return Verdict.estimate(mean / level, "==", 1.0, error / level, draws=dataset.sizes["seed"], quantity=of)
 
 
 def check_leaves(start):
@@ -191,6 +194,7 @@ def check_leaves(start):
     def check(dataset):
         mean, error = final(dataset, start)
         way = dataset.pair_without - dataset.pair_bayes
-        return Verdict.estimate((mean - dataset.pair_bayes) / way, "<=", 0.5, error / way)
+        return Verdict.estimate((mean - dataset.pair_bayes) / way, "<=", 0.5, error / way,
+                                quantity="final risk, from Bayes (0) to the least without attention (1)")  # fmt: skip
 
     return check

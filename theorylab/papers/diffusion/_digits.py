@@ -169,7 +169,8 @@ def check_rare_slowest(dataset):
     """Log of the rare digit's distance at the end over that at first, less the mean of the others'."""
     one = np.log(dataset.distance.isel(step=-1) / dataset.distance.isel(step=0))
     mean, error = mean_and_error(one.sel(digit=RARE) - one.drop_sel(digit=RARE).mean("digit"))
-    return Verdict.estimate(mean, ">=", 0.0, error)
+    of = "log of the fall of the distance to real digits, the rare one less the others"
+    return Verdict.estimate(mean, ">=", 0.0, error, draws=one.sizes["seed"], quantity=of)
 
 
 def check_rare_share(dataset):
@@ -177,4 +178,4 @@ def check_rare_share(dataset):
     one = dataset.share.isel(step=-1).mean("seed")
     rare, others = one.sel(digit=RARE), one.drop_sel(digit=RARE)
     error = np.sqrt((rare + others - (rare - others) ** 2) / (dataset["count"] * dataset.sizes["seed"]))
-    return Verdict.worst(rare - others, "<=", 0.0, error)
+    return Verdict.worst(rare - others, "<=", 0.0, error, quantity="share of the rare digit less that of another")

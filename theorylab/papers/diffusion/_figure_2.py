@@ -170,47 +170,52 @@ def at_end(dataset, **place):
     return dataset.isel(step=-1, **place)
 
 
-def grows(pick):
+def grows(pick, cases):
     """Whether the log of the final excess grows from one case to the next."""
 
     def check(dataset):
         mean, error = mean_and_error(pick(np.log(at_end(dataset).excess)))
-        return Verdict.worst(mean, ">=", 0.0, error)
+        return Verdict.worst(mean, ">=", 0.0, error, quantity=f"growth of the log of the final excess, {cases}")
 
     return check
 
 
-check_active = grows(lambda excess: excess.isel(rarest=0, levels=0).diff("active"))
-check_rarest = grows(lambda excess: excess.isel(active=1, levels=0).diff("rarest"))
-check_levels = grows(lambda excess: excess.isel(active=1, rarest=0, levels=[1, 0, 2]).diff("levels"))
+check_active = grows(lambda excess: excess.isel(rarest=0, levels=0).diff("active"), "to more active patterns")
+check_rarest = grows(lambda excess: excess.isel(active=1, levels=0).diff("rarest"), "to a rarer rarest pattern")
+check_levels = grows(
+    lambda excess: excess.isel(active=1, rarest=0, levels=[1, 0, 2]).diff("levels"),
+    "from one range of levels to the next",
+)
 
 
 def check_attends(dataset):
     """The final excess on the law of training as a share of the least one without attention, over K > 1."""
     one = at_end(dataset, active=slice(1, None), levels=0)
     mean, error = mean_and_error(one.own_excess / one.still_excess)
-    return Verdict.worst(mean, "<=", 1.0, error)
+    return Verdict.worst(mean, "<=", 1.0, error, quantity="final excess over the least without attention")
 
 
 def check_one_pattern(dataset):
     """The final excess with one active pattern, over that of the ideal mean denoiser."""
     one = at_end(dataset, active=0, rarest=0, levels=0)
     mean, error = mean_and_error(one.excess / one.ideal_excess)
-    return Verdict.estimate(mean, "==", 1.0, error)
+    of = "final excess over that of the ideal mean denoiser"
+    return Verdict.estimate(mean, "==", 1.0, error, draws=one.sizes["seed"], quantity=of)
 
 
 def check_identity(dataset):
     """The score's error by the risks, and the squared distance to the true score."""
     one = at_end(dataset)
     off, error = one.identity.mean(), np.sqrt((one.identity_error**2).mean() / one.sizes["seed"])
-    return Verdict.estimate(one.score_error.mean() + off, "==", one.score_error.mean(), error)
+    return Verdict.estimate(one.score_error.mean() + off, "==", one.score_error.mean(), error,
+                            quantity="squared error of the score per entry")  # fmt: skip
 
 
 def check_score(dataset):
     """The score's error as a share of the claimed bound, the excess over Bayes times SNR + 1."""
     one = at_end(dataset)
     mean, error = mean_and_error(one.score_error / (one.gap * one.score_factor))
-    return Verdict.estimate(mean, "<=", 1.0, error)
+    return Verdict.estimate(mean, "<=", 1.0, error, quantity="squared error of the score over its bound")
 
 
 def middle_end(dataset) -> Any:
@@ -222,34 +227,35 @@ def check_mass(dataset):
     """The attention to the own pattern less 1 - sqrt(epsilon), the excess being twice epsilon."""
     one = middle_end(dataset)
     mean, error = mean_and_error(one.mass - 1 + np.sqrt(one.own_excess / 2))
-    return Verdict.estimate(mean, ">=", 0.0, error)
+    return Verdict.estimate(mean, ">=", 0.0, error, quantity="attention to the own pattern above its bound, a share")
 
 
 def check_pattern_score(dataset):
     """The score of a pattern with itself less log(K delta / epsilon) / 2."""
     one = middle_end(dataset)
     mean, error = mean_and_error(one.frequent - one.pattern_bound + np.log(one.own_excess / 2) / 2)
-    return Verdict.estimate(mean, ">=", 0.0, error)
+    return Verdict.estimate(mean, ">=", 0.0, error, quantity="score of a pattern with itself above its bound")
 
 
 def check_mean_error(dataset):
     one = middle_end(dataset)
     mean, error = mean_and_error(one.mean_error / one.mean_bound)
-    return Verdict.estimate(mean, "<=", 1.0, error)
+    of = "squared distance of the attended mean from the pattern, over its bound"
+    return Verdict.estimate(mean, "<=", 1.0, error, quantity=of)
 
 
 def check_scales(dataset):
     """The largest distance of v from c / s^2 in units of epsilon."""
     one = middle_end(dataset)
     mean, error = mean_and_error(one.scale_gap / (one.own_excess / 2))
-    return Verdict.estimate(mean, "<=", 1.0, error)
+    return Verdict.estimate(mean, "<=", 1.0, error, quantity="largest |v_t - c / s^2| over epsilon")
 
 
 def check_shift(dataset):
     """The excess under other proportions over that under those of training, with the rarest pattern in it."""
     one = at_end(dataset, active=1, rarest=-1, levels=0)
     mean, error = mean_and_error(one.excess / one.own_excess)
-    return Verdict.estimate(mean, "<=", 2.0, error)
+    return Verdict.estimate(mean, "<=", 2.0, error, quantity="excess under other proportions over that under its own")
 
 
 def half_time(scores) -> Any:
@@ -265,4 +271,4 @@ def check_rare_last(dataset):
     """The log of the rarest pattern's half time over that of the others, with all patterns active."""
     one = dataset.isel(active=-1, rarest=-1, levels=0)
     mean, error = mean_and_error(np.log(half_time(one.rare) / half_time(one.frequent)))
-    return Verdict.estimate(mean, ">=", 0.0, error)
+    return Verdict.estimate(mean, ">=", 0.0, error, quantity="log of the rarest pattern's half time over the others'")

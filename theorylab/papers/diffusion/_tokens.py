@@ -92,7 +92,7 @@ def plot_tokens(dataset):
 
 
 def check_exact(dataset):
-    return Verdict.agree(dataset.ideal.transpose("point", ...), dataset.exact)
+    return Verdict.agree(dataset.ideal.transpose("point", ...), dataset.exact, quantity="the excess of class means")
 
 
 def check_slope(dataset):
@@ -102,30 +102,35 @@ def check_slope(dataset):
     ratio = np.log(float(one.tokens[1] / one.tokens[0]))
     slope = np.log(mean).diff("tokens").isel(tokens=0) / ratio
     doubt = np.sqrt(((error / mean) ** 2).sum("tokens")) / ratio
-    return Verdict.estimate(slope.isel(d=-1), "==", -1.0, doubt.isel(d=-1))
+    return Verdict.estimate(slope.isel(d=-1), "==", -1.0, doubt.isel(d=-1),
+                            quantity="slope of the log of the excess against log tokens")  # fmt: skip
 
 
 def check_above(dataset):
     """The excess of attention over that of the ideal mean denoiser, on the same points."""
     mean, error = mean_and_error(dataset.excess - dataset.ideal, "point")
-    return Verdict.worst(mean, ">=", 0.0, error)
+    of = "squared error per entry of attention, above the ideal mean denoiser's"
+    return Verdict.worst(mean, ">=", 0.0, error, quantity=of)
 
 
 def check_falls(dataset):
     """The log of the excess at its best sharpness, from the fewest tokens to the most."""
     mean, error = (one.isel(tokens=[0, -1]) for one in best(dataset))
     relative = (error / mean).values
-    return Verdict.worst(np.log(mean).diff("tokens")[:, 0], "<=", 0.0, np.hypot(*relative.T))
+    change = "change of the log of the excess, from the fewest tokens to the most"
+    return Verdict.worst(np.log(mean).diff("tokens")[:, 0], "<=", 0.0, np.hypot(*relative.T), quantity=change)
 
 
 def check_dimension(dataset):
     """The same, at the most tokens, from one dimension to the next."""
     mean, error = (one.isel(tokens=-1) for one in best(dataset))
     relative = (error / mean).values
-    return Verdict.worst(np.log(mean).diff("d"), "<=", 0.0, np.hypot(relative[1:], relative[:-1]))
+    doubt = np.hypot(relative[1:], relative[:-1])
+    change = "change of the log of the excess, from one dimension to the next"
+    return Verdict.worst(np.log(mean).diff("d"), "<=", 0.0, doubt, quantity=change)
 
 
 def check_required(dataset):
     """The fewest tokens over K mean((1 - alpha-bar) / s^2) / excess, at the smaller excess: up to a rounding up."""
     one = dataset.isel(scale=-1)
-    return Verdict.compare(one.required / one.rule, "==", 1.0, 1 / one.rule)
+    return Verdict.compare(one.required / one.rule, "==", 1.0, 1 / one.rule, quantity="fewest tokens over the rule's")

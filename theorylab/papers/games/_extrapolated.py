@@ -11,7 +11,7 @@ import theorylab.figures as figures
 import theorylab.games as games
 from theorylab.papers import Verdict
 
-from ._races import ERROR, race, theory
+from ._races import ERROR, SLOPE, race, theory
 
 VARIANTS = {
     "SGDA": ("independent", (1,)),
@@ -150,14 +150,17 @@ def check_order(name, quantity, relation, predicted):
     def check(dataset):
         values = dataset[quantity].sel(variant=name).values
         steps = dataset[quantity.partition("_")[0] + "_step"].values
+        what = "the bias |E x - x*|" if quantity.endswith("bias") else "E|x - x*|^2"
+        slope = f"slope of log {what} against the log of the step size"
         # what is left of the next powers at the smallest steps
-        return Verdict.compare(limit(steps, values), relation, predicted, 0.05)
+        return Verdict.compare(limit(steps, values), relation, predicted, 0.05, quantity=slope)
 
     return check
 
 
 def check_no_bias(dataset):
-    return Verdict.compare(dataset.affine_bias.sel(variant="SGDA").max(), "==", 0.0, 1e-13)
+    bias = dataset.affine_bias.sel(variant="SGDA").max()
+    return Verdict.compare(bias, "==", 0.0, 1e-13, quantity="largest bias |E x - x*| at any step")
 
 
 def check_coefficient(power, name):
@@ -166,7 +169,8 @@ def check_coefficient(power, name):
     def check(dataset):
         quotient = dataset.affine_bias.sel(variant=name).values / dataset.affine_step.values**power
         predicted = dataset.coefficients.sel(power=power) * power
-        return Verdict.compare((2 * quotient[-1] - quotient[-2]) / predicted, "==", 1.0, 0.01)
+        measured = (2 * quotient[-1] - quotient[-2]) / predicted
+        return Verdict.compare(measured, "==", 1.0, 0.01, quantity="leading term of the bias over its prediction")
 
     return check
 
@@ -176,7 +180,9 @@ def check_common_coefficient(kind):
 
     def check(dataset):
         quotient = (dataset[f"{kind}_bias"] / dataset[f"{kind}_step"]).isel(halving=-1)
-        return Verdict.compare(np.abs(1 - quotient.sel(variant="SGDA") / quotient.sel(variant="RR1")), "==", 0.0, 0.01)
+        apart = np.abs(1 - quotient.sel(variant="SGDA") / quotient.sel(variant="RR1"))
+        of = "distance of the two first coefficients of the bias, over that of reshuffling"
+        return Verdict.compare(apart, "==", 0.0, 0.01, quantity=of)
 
     return check
 
@@ -184,6 +190,6 @@ def check_common_coefficient(kind):
 def check_smooth_mse(order, predicted):
     def check(dataset):
         values = dataset.smooth_mse.sel(order=order).values
-        return Verdict.compare(limit(dataset.smooth_step.values, values), "==", predicted, 0.05)
+        return Verdict.compare(limit(dataset.smooth_step.values, values), "==", predicted, 0.05, quantity=SLOPE)
 
     return check

@@ -24,6 +24,8 @@ VARIANTS = {
     "RR2+RR1": "RR2+RR1: both",
 }  # what is compared where orders are not
 ERROR = r"$E|x - x^\star|^2$"
+SETTLED = "the settled |x - x*|^2"
+SLOPE = "slope of log E|x - x*|^2 against the log of the step size"
 
 
 def extragradient(pair, order) -> Any:
@@ -115,12 +117,12 @@ def ratios(dataset) -> Any:
 def check_below(dataset) -> Verdict:
     """Whether every other order settles below independent sampling."""
     ratio, error = ratios(dataset)
-    return Verdict.worst(ratio, "<=", 1.0, error)
+    return Verdict.worst(ratio, "<=", 1.0, error, quantity="settled |x - x*|^2 over that of independent sampling")
 
 
 def check_levels(dataset) -> Verdict:
     """Whether runs settle at their exact stationary errors."""
-    return Verdict.agree(dataset.settled.transpose("seed", *dataset.exact.dims), dataset.exact)
+    return Verdict.agree(dataset.settled.transpose("seed", *dataset.exact.dims), dataset.exact, quantity=SETTLED)
 
 
 def looks(dataset) -> Any:

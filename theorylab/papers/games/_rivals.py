@@ -104,4 +104,4 @@ def check_path(dataset):
     """Where the mean's path does not vanish, runs of the game with the identity's coupling end on it."""
     one = dataset.isel(case=0, step=-1, choice=[0, 2]).sel(order="reshuffle")
     start = dataset.error.isel(case=0, step=0, choice=[0, 2]).sel(order="reshuffle").mean("seed")
-    return Verdict.agree(one.error.transpose("seed", "choice"), start * one.path)
+    return Verdict.agree(one.error.transpose("seed", "choice"), start * one.path, quantity="the last |x - x*|^2")
