@@ -9,6 +9,8 @@ import theorylab.figures as figures
 import theorylab.lowrank as lowrank
 from theorylab.papers import Claim, Experiment, Paper, Verdict, mean_and_error
 
+from ._two_layouts import TwoLayouts
+
 STEP, SIGNAL = 0.1, (1.0, 0.8, 0.6)  # step size times sigma_1, singular values of the truth
 SIDE = 50  # of the paper's matrices
 FLOOR, LATE = 1e-22, 1e-9  # a loss is late, and clear of rounding, between these
@@ -380,7 +382,7 @@ def run_sensing(size, key):
     ]
     measure, begin = jax.random.split(key)
     solution = jnp.asarray(truth(n))
-    operator = lowrank.GaussianSensing(measure, (n, n), 10 * n * rank)
+    operator = TwoLayouts(measure, n, 10 * n * rank)
     problem = lowrank.sensing_loss(lowrank.SensingProblem(operator, operator.apply(solution), solution=solution))
     F, G = small_starts(begin, n, rank, (0.5,), seeds)
     found = {
