@@ -24,5 +24,6 @@ def sweep(folder, **keywords):
         "steps": 50,
         "record": RECORD,
         "mesh": jax.local_devices()[:1],
+        "memory_limit": 700,
     }
-    return tl.sweep(build, store=folder, memory_limit=700, **asked | keywords)
+    return tl.sweep(build, store=folder, **asked | keywords)

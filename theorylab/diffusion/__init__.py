@@ -1,5 +1,5 @@
 """Denoising diffusion: schedules, losses, models, samplers, and mixtures whose denoisers and risks are exact."""
 
-import lazy_loader
+from .._names import attach_stub
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -16,6 +16,8 @@ from jax import lax
 from jax.core import eval_jaxpr
 from jaxtyping import Array
 
+from ..numerics.checked import takes
+
 CACHE = 2**17  # entries of the largest array that a block makes: half a megabyte in float32, which a core's L2 holds
 
 Term = Callable[[Sequence[Array], Sequence[Array]], Array]
@@ -88,6 +90,7 @@ def _replace(values, where, new):
 
 def program(model: Callable[..., Any], points: Array) -> jex_core.ClosedJaxpr:
     """A model's program for one of the points and its level; an error where it has not the shape of its point."""
+    takes("model", model, "x", "t", cure="a model of x alone goes in as lambda x, t: model(x)")
     point, level = jax.ShapeDtypeStruct(points.shape[1:], points.dtype), jax.ShapeDtypeStruct((), jnp.int32)
     # a function of its own, since jax remembers the trace of one it has seen
     closed, made = jax.make_jaxpr(lambda x, t: model(x, t), return_shape=True)(point, level)

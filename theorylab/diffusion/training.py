@@ -15,7 +15,7 @@ from ..engine.method import as_structure, hyperparameter
 from ..engine.status import NONFINITE, RUNNING
 from ..engine.until import Stop
 from ..numerics import Key, checked, floating
-from ..numerics.checked import Numbers
+from ..numerics.checked import Numbers, takes
 from .loss import denoising_loss
 from .schedules import Schedule
 
@@ -75,6 +75,7 @@ class DenoisingProblem(eqx.Module):
     ):
         if not callable(model):
             raise TypeError(f"model is {model!r}: pass a callable pytree, such as jax.tree_util.Partial(apply, params)")
+        takes("model", model, "x", "t", cure="let it take the level t, an int32 (), too")
         chosen, rest = eqx.partition(model, trainable)
         self.params, kept = eqx.partition(chosen, eqx.is_inexact_array)
         if not jax.tree.leaves(self.params):

@@ -1,5 +1,5 @@
 """The engine: one driver that runs every method, alone or in sweeps, and knows no room."""
 
-import lazy_loader
+from .._names import attach_stub
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -12,7 +12,9 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Int, Int8, PyTree
 
+from ..numerics.checked import takes
 from . import status as codes
+from .arguments import check_method, check_optimiser, is_transformation
 from .block import Block, tables
 from .drive import Stats, drive
 from .keys import as_key, stream
@@ -20,6 +22,7 @@ from .lanes import split as split_arrays
 from .loop import Carry, Task, checked
 from .mesh import Split, as_mesh
 from .method import Method
+from .modules import parted, placed
 from .program import highest
 from .progress import Progress
 from .provenance import provenance
@@ -168,12 +171,15 @@ def solve(
         ([0.125, 0.125], 3)
     """
     _check_steps(steps)
+    check_method(method, problem)
     key, records, stops = as_key(key), as_records(record), as_stops(until)
     t0 = 0
     if isinstance(state, Solution):
+        problem, _ = placed(problem, state.value)
         t0, state = int(state.steps), state.state
     if state is not None and x0 is not None:
         raise ValueError("x0 and state both say where to start; give one")
+    problem, x0 = placed(problem, x0)
     times = [one.when.times(t0 + steps) for one in records]
     times = [t[t > t0] if t0 else t for t in times]
     begin = x0 if state is None else state
@@ -189,7 +195,8 @@ def solve(
                 raise ValueError(
                     f"{name} needs the host, but this solve is traced (jit, vmap, grad or adjoint='scan'); drop it"
                 )
-        return _fused(task, system, key, t0, steps, times, records, method, bool(stops) and adjoint is None)
+        fused = _fused(task, system, key, t0, steps, times, records, method, bool(stops) and adjoint is None)
+        return _whole(problem, fused)
 
     stats = Stats()
     split = Split() if mesh is None else Split(as_mesh(list(as_mesh(mesh).devices.flat)[:1]))
@@ -211,7 +218,7 @@ def solve(
         drive(block, t0 + steps, stats, chunk=chunk, after=hooks)
         if saved is not None and not saved.finished:
             saved.finish(block)
-    solution = _solution(block.carry, records, times, stats.as_dict(), origin)
+    solution = _whole(problem, _solution(block.carry, records, times, stats.as_dict(), origin))
     if throw:
         _throw(solution)
     return solution
@@ -236,7 +243,9 @@ def minimise(
 
     - `fn`: `fn(x, *args)`, a scalar; with a `key` given, `fn(x, *args, key=...)` receives a fresh one each step; with
       `has_aux` it returns `(loss, aux)`, and `solution.state.aux` is the last `aux`.
-    - `x0`: where to start; `args`: further arguments of `fn`.
+    - `x0`: where to start, a pytree; of an Equinox module the floating arrays are optimised, and the rest is kept:
+      `fn` receives the whole module, and `solution.value` is one (`problem.whole(state.x)`, in what is recorded).
+      `args`: further arguments of `fn`.
     - `optimiser`: an Optax transformation such as `optax.adam(1e-2)`, or a `tl.Gradient`.
     - `keywords`: those of `solve`. Without `record`, the loss is recorded about a hundred times as
       `solution.trace.loss`.
@@ -253,9 +262,21 @@ def minimise(
     """
     from .gradient import Gradient, Objective
 
-    problem = Objective(fn, tuple(args), has_aux, key is not None)
-    method = optimiser if isinstance(optimiser, Method) else Gradient(optimiser)
     _check_steps(steps)
+    if not callable(fn):
+        raise TypeError(f"fn must be a function of x, got a {type(fn).__name__}: minimise(fn, x0, optimiser)")
+    if is_transformation(x0):
+        raise TypeError("x0 is an Optax transformation: the order is minimise(fn, x0, optimiser)")
+    check_optimiser("optimiser", optimiser, "optax.adam(1e-3)")
+    method = optimiser if isinstance(optimiser, Method) else Gradient(optimiser)
+    words = ["key"] if key is not None else []
+    takes(
+        "fn", fn, "x", *[f"args[{i}]" for i in range(len(args))], keywords=words, cure="further arguments go into args="
+    )
+    before = keywords.get("state")
+    moved, rest = parted(before.value if isinstance(before, Solution) else x0)
+    x0 = moved if x0 is not None else None
+    problem = Objective(fn, tuple(args), has_aux, key is not None, rest)
     if "record" not in keywords:
         from .record import every
 
@@ -279,6 +300,13 @@ def _fused(task, system, key, t0, steps, times, records, method, may_stop) -> So
     else:
         carry = task.unrolled(system, streams, start, when, carry, steps)
     return _solution(carry, records, times, {}, {"method": type(method).__name__, "cites": list(method.cites)})
+
+
+def _whole(problem: Any, solution: Solution) -> Solution:
+    """The solution with modules in the place of their arrays, where the problem knows the rest of them."""
+    if not hasattr(problem, "whole"):
+        return solution
+    return eqx.tree_at(lambda s: s.value, solution, problem.whole(solution.value), is_leaf=lambda x: x is None)
 
 
 def _solution(carry: Carry, records, times, stats: dict, origin: dict) -> Solution:

@@ -2,7 +2,7 @@
 host."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ from jaxtyping import Array, PyTree
 from .lanes import Kind
 from .loop import NEVER, Carry, Lane, Tables, Task
 from .mesh import Split
-from .program import compiled, trace
+from .program import call, compiled, trace
 from .status import RUNNING
 
 FEWEST = 4  # lanes: below this a matrix product is no faster, and its last bits differ most
@@ -56,16 +56,16 @@ class Block:
         traced = trace(task.begin, *local)
         carry_axes = _carry_axes(task, jax.tree.unflatten(traced.tree, range(traced.tree.num_leaves)), split.level)
         wrap = split.wrap(_in_axes(task, split, system, keys, (start, when)), carry_axes)
-        call, program, new = compiled(traced, (system, keys, start, when), (), wrap, layout=split)
+        run, program, new = compiled(traced, (system, keys, start, when), (), wrap, layout=split)
 
-        carry = call((system, keys, start, when), ())
+        carry = run((system, keys, start, when), ())
         cost = program.compile_seconds if new else 0.0
         return cls(task, system, streams, when, split, carry, t0, np.arange(outer), np.arange(inner), None, cost)
 
     def advance(self, t1: int) -> None:
         """Run to step `t1`, or until no lane is left."""
-        call, _ = self.program()
-        self.carry = call(self._args(t1), self.carry)
+        run, _ = self.program()
+        self.carry = run(self._args(t1), self.carry)
         jax.block_until_ready(self.carry.lane.code)
         self.t = t1
 
@@ -79,9 +79,9 @@ class Block:
             carry = [split.local(x, axis) for x, axis in zip(jax.tree.leaves(self.carry), axes, strict=True)]
             traced = trace(task.advance, *local, jax.tree.unflatten(jax.tree.structure(self.carry), carry))
             wrap = split.wrap([*_in_axes(task, split, self.system, self.streams, shared), *axes], axes)
-            call, program, new = compiled(traced, args, self.carry, wrap, layout=split)
+            run, program, new = compiled(traced, args, self.carry, wrap, layout=split)
             self.compile_seconds += program.compile_seconds if new else 0.0
-            self._program = call, program
+            self._program = run, program
         return self._program
 
     _program: Any = None
@@ -109,10 +109,16 @@ class Block:
         x = x if levels.outer != "none" else x[None]
         return x if levels.inner != "none" else np.expand_dims(x, 1)
 
-    def harvest(self) -> tuple[Lane, tuple]:
+    def so_far(self) -> tuple[Lane, tuple]:
+        """`harvest` with the present step and readout of the lanes that run, whose code says that they do."""
+        levels = self.task.levels
+        task = replace(self.task, levels=replace(levels, outer="none" if levels.outer == "none" else "inside"))
+        return self.harvest(call(task.so_far, self.system, self.carry.state, self.carry.lane, jnp.int32(self.t)))
+
+    def harvest(self, lane: Lane | None = None) -> tuple[Lane, tuple]:
         """What the lanes have to show, as NumPy arrays (outer, inner, ...) over all lanes of the block."""
         levels = self.task.levels
-        lane = jax.tree.map(self._lanes, self.carry.lane._replace(stops=()))
+        lane = jax.tree.map(self._lanes, (lane or self.carry.lane)._replace(stops=()))
 
         def rows(buffer):
             buffer = np.asarray(buffer)

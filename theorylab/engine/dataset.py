@@ -1,6 +1,7 @@
 """Lanes as an `xarray.Dataset`: named dimensions, NaN where nothing ran, and where it all comes from."""
 
 import json
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,12 +14,13 @@ from jaxtyping import PyTree
 from .files import StoreError, read_arrays, read_json
 from .loop import Lane
 from .record import Record
-from .status import NAMES
+from .status import NAMES, RUNNING
 
 if TYPE_CHECKING:
     import xarray
 
 SCHEMA = 1  # of the files of a store
+SHOWN = "shown."  # before the names of variables in a saved state
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,12 @@ def schedule(records: Sequence[Record], times: Sequence[np.ndarray]) -> dict[str
 def columns(
     harvest: tuple[Lane, tuple], records: Sequence[Record], times: Sequence[np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """The variables of some lanes, (outer, inner, ...): rows after a lane's end are NaN."""
+    """The variables of some lanes, (outer, inner, ...): rows after a lane's end, or its present step, are NaN."""
     lane, rows = harvest
     out = {"status": lane.code, "steps": lane.steps, **_leaves("value", lane.value)}
     for r, record in enumerate(records):
-        late = times[r] > lane.steps[..., None]
+        # a row at the border of a chunk belongs to the next chunk
+        late = times[r] > (lane.steps - (lane.code == RUNNING))[..., None]
         for name in record.series:
             for path, x in _leaves(name, rows[r][name]).items():
                 x = _with_nan(x[:, :, : len(times[r])])
@@ -91,7 +94,8 @@ def columns(
         for name, reduction in record.reductions.items():
             result = jax.vmap(jax.vmap(reduction.result))(lane.reductions[r][name])
             out |= _leaves(name, jax.tree.map(np.asarray, result))
-    return out
+    # bfloat16 and its like are no dtypes of NumPy's own: neither files nor datasets hold them
+    return {name: x.astype(np.float32) if x.dtype.kind == "V" else x for name, x in out.items()}
 
 
 def _leaves(name: str, tree: PyTree) -> dict[str, np.ndarray]:
@@ -119,24 +123,22 @@ def describe(found: Mapping[str, np.ndarray], records: Sequence[Record], times: 
     return {"dims": dims, "variables": variables}
 
 
-def assemble(
-    grid: Grid, layout: Mapping[str, Any], shards: Iterable[tuple[Part, list[int], Mapping[str, np.ndarray] | None]]
-) -> "xarray.Dataset":
-    """The dataset of a grid from its blocks; lanes whose block is None have not run."""
+Blocks = Iterable[tuple[Part, list[int], Mapping[str, np.ndarray]]]
+
+
+def assemble(grid: Grid, layout: Mapping[str, Any], shards: Blocks, under_way: Blocks = ()) -> "xarray.Dataset":
+    """The dataset of a grid from its blocks that are finished and those that run; other lanes have not run."""
     import xarray
 
     names = list(grid.axes)
     shape = [len(grid.axes[name]) for name in names]
     completed = np.zeros(shape, bool)
     whole = {
-        name: np.full(
-            [*shape, *v["shape"]], np.nan if np.dtype(_numpy(v["dtype"])).kind in "fc" else 0, _numpy(v["dtype"])
-        )
+        name: np.full([*shape, *v["shape"]], np.nan if np.dtype(v["dtype"]).kind in "fc" else 0, v["dtype"])
         for name, v in layout["variables"].items()
     }
-    for part, (o0, o1, i0, i1), arrays in shards:
-        if arrays is None:
-            continue
+    blocks = [(True, *block) for block in shards] + [(False, *block) for block in under_way]
+    for finished, part, (o0, o1, i0, i1), arrays in blocks:
         order = [*part.outer, *part.inner]
         at = tuple(grid.axes[n].index(part.static[n]) if n in part.static else slice(None) for n in names)
         free = [n for n in names if n not in part.static]
@@ -146,7 +148,7 @@ def assemble(
         lanes = np.zeros(levels, bool)
         lanes[o0:o1, i0:i1] = True
         chosen = lanes.reshape(sizes).transpose(back)
-        completed[at] |= chosen
+        completed[at] |= chosen & finished
         for name, x in arrays.items():
             full = np.zeros((*levels, *x.shape[2:]), x.dtype)
             full[o0:o1, i0:i1] = x
@@ -163,19 +165,46 @@ def assemble(
     return dataset
 
 
-def _numpy(dtype: str) -> str:
-    return "float32" if dtype == "bfloat16" else dtype
+def states(path: Path, start: int) -> list[Path]:
+    """The saved states of the block that begins at lane `start`, the latest last."""
+    found = (path / "state").glob(f"{start:09d}-*.npz")
+    return sorted(found, key=lambda file: int(file.stem.split("-")[1]))
+
+
+def _last_state(path: Path, start: int, block: list[int], variables: Mapping) -> dict[str, np.ndarray] | None:
+    """The variables in the latest state that can be read of a block that runs."""
+    o0, o1, i0, i1 = block
+    expected = {name: (o1 - o0, i1 - i0, *v["shape"]) for name, v in variables.items()}
+    for file in reversed(states(path, start)):
+        try:
+            arrays = read_arrays(file)
+        except StoreError as error:
+            if file.exists():  # a run that goes on drops its older states
+                warnings.warn(f"load: passed over {file.name} ({error})", stacklevel=3)
+            continue
+        shown = {name.removeprefix(SHOWN): x for name, x in arrays.items() if name.startswith(SHOWN)}
+        if {name: x.shape for name, x in shown.items()} == expected:
+            return shown
+        warnings.warn(
+            f"load: passed over {file}: another version of theorylab wrote it, in another layout (env.json names the"
+            " version). Its lanes stand as not run; the same call again goes on from there.",
+            stacklevel=3,
+        )
+    return None
 
 
 def load(path: str | Path) -> "xarray.Dataset":
-    """The results in a store, finished or not.
+    """The results in a store, finished or not, also while the run goes on.
 
     **Arguments**: `path`, the folder that was given as `store=` to `sweep` or `solve`.
 
-    **Returns** an `xarray.Dataset` as `sweep` returns it: NaN where nothing has run, `completed` says which lanes have,
-    and `attrs` hold the configuration, the versions and the papers to cite, as JSON.
+    **Returns** an `xarray.Dataset` as `sweep` returns it, and `attrs` with the configuration, the versions and the
+    papers to cite, as JSON. `completed` says which lanes are finished; the others show what was last saved of them:
+    `value` after `steps` steps, the rows up to there, the status `running` for those that had not stopped, and NaN and
+    0 steps where nothing was saved.
 
-    **Raises** `StoreError` when the folder is no store, or a file in it is damaged.
+    **Raises** `StoreError` when the folder is no store, or a finished block in it is damaged; a saved state that is
+    damaged or of another layout is passed over with a warning.
 
     **Source**: derived here.
 
@@ -203,14 +232,15 @@ def load(path: str | Path) -> "xarray.Dataset":
             " env.json names"
         )
 
-    def shards(grid):
+    try:
+        grid, shards, under_way = Grid.from_json(config["grid"]), [], []
         for part, block, start, stop in grid.places():
             file = path / "shards" / f"{start:09d}-{stop:09d}.npz"
-            yield part, block, read_arrays(file) if file.is_file() else None
-
-    try:
-        grid = Grid.from_json(config["grid"])
-        dataset = assemble(grid, config["layout"], shards(grid))
+            if file.is_file():
+                shards.append((part, block, read_arrays(file)))
+            elif (found := _last_state(path, start, block, config["layout"]["variables"])) is not None:
+                under_way.append((part, block, found))
+        dataset = assemble(grid, config["layout"], shards, under_way)
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise StoreError(
             f"load: {path / 'config.json'} is not as theorylab writes it ({type(error).__name__}: {error})"

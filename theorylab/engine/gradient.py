@@ -13,6 +13,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ..numerics import Key, checked
 from .method import Method, start
+from .modules import Rest
 
 
 class GradientState(eqx.Module):
@@ -65,6 +66,9 @@ class Gradient(Method):
             raise TypeError(
                 f"Gradient: give an Optax factory such as optax.adam, or a built optimiser, got {factory!r}"
             )
+        for name, value in given.items():
+            if isinstance(value, str) and "dtype" not in name:
+                raise TypeError(f"Gradient: {name} = {value!r} is a string: give a number, or an Optax schedule")
         leaf = {n: isinstance(v, float | jax.Array | np.ndarray | np.floating) for n, v in given.items()}
         self.factory = factory
         self.hyper = {n: jnp.asarray(v) for n, v in given.items() if leaf[n]}
@@ -96,6 +100,9 @@ class Gradient(Method):
     @checked
     def init(self, problem: Any, key: Key, x0: PyTree | None = None) -> GradientState:
         x = start(problem, key, x0)
+        for leaf in jax.tree.leaves(x):
+            if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+                raise TypeError(f"x0 holds {leaf.dtype}{list(leaf.shape)}: start from floating numbers, such as 3.0")
         shapes = jax.eval_shape(lambda x: self._loss(problem, x, key), x)
         loss, aux = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
         return GradientState(x, self.optimiser.init(x), loss, aux)
@@ -115,7 +122,17 @@ class Gradient(Method):
 
     def _loss(self, problem: Any, x: PyTree, key: Key) -> tuple[Array, PyTree]:
         out = problem.loss(x, key)
-        return out if getattr(problem, "has_aux", False) else (out, None)
+        loss, aux = out if getattr(problem, "has_aux", False) else (out, None)
+        if not isinstance(loss, jax.Array | np.ndarray | np.generic | float | int):
+            raise TypeError(
+                f"the loss returns a {type(loss).__name__}: return one number, or (loss, aux) with has_aux=True"
+            )
+        if jnp.shape(loss) or not jnp.issubdtype(jnp.result_type(loss), jnp.floating):
+            raise TypeError(
+                f"the loss returns {jnp.result_type(loss)}{list(jnp.shape(loss))}: return one floating number, such as"
+                " jnp.mean of it"
+            )
+        return jnp.asarray(loss), aux
 
 
 class Objective(eqx.Module):
@@ -125,8 +142,14 @@ class Objective(eqx.Module):
     args: tuple
     has_aux: bool = eqx.field(static=True, default=False)
     draws: bool = eqx.field(static=True, default=False)
+    rest: Rest | None = None
+
+    def whole(self, x: PyTree) -> PyTree:
+        """x with what is not optimised."""
+        return x if self.rest is None else self.rest(x)
 
     def loss(self, x: PyTree, key: PRNGKeyArray) -> Any:
+        x = self.whole(x)
         return self.fn(x, *self.args, key=key) if self.draws else self.fn(x, *self.args)
 
     def watch(self, state: GradientState) -> Array:

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float32, Int8, Int32, PRNGKeyArray, PyTree
 
 from ..numerics.arrays import check_kept
 from .keys import stream
-from .lanes import Levels, _one_by_one, batched
+from .lanes import Kind, Levels, _one_by_one, batched
 from .record import Record
 from .status import DIVERGED, INVALID, MAX_STEPS, NONFINITE, RUNNING
 from .until import Stop
@@ -130,6 +130,12 @@ class Task:
         )
 
     # -- all lanes -----------------------------------------------------------------------------------------------------
+
+    def so_far(self, system: list[Array], state: PyTree[Array], lane: Lane, t: Array) -> Lane:
+        """The lanes at step `t`, with the present readout and step of those that run."""
+        kinds: tuple[Kind, ...] = ("system", "state", "lane", "lane", "shared")
+        ended = self.levels.each(self.finish, *kinds)(system, state, lane, jnp.full_like(lane.code, MAX_STEPS), t)
+        return ended._replace(code=lane.code)
 
     def begin(self, system: list[Array], keys: Array, t0: Array, tables: Tables) -> Carry:
         """The carry at the starting point, before anything is observed."""

@@ -18,6 +18,7 @@ from .lanes import split as split_arrays
 from .loop import Task, checked, inner_dependence
 from .mesh import split
 from .method import Method
+from .modules import placed
 from .record import Record
 from .store import fingerprint
 
@@ -73,7 +74,8 @@ class Plan:
                 raise TypeError(
                     f"build must return (method, problem) or (method, problem, x0), got {type(made).__name__}: {made!r}"
                 )
-            return (*made, *[None] * (3 - len(made)), *rules)
+            method, problem, x0 = (*made, *[None] * (3 - len(made)))
+            return (method, *placed(problem, x0), *rules)
 
         self.system, axes = system, {**moving, SEED: draws.build}
         depends = dependence(system, axes)

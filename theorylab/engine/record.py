@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PyTree
 
+from ..numerics.checked import takes
+
 
 class Schedule(eqx.Module):
     """A set of step counts; 0 is the starting point, before any step."""
@@ -292,6 +294,7 @@ class Record(eqx.Module):
         for name, fn in what.items():
             if not callable(fn) and not isinstance(fn, Reduction):
                 raise TypeError(f"Record: {name} must be a function of (problem, state) or a reduction, got {fn!r}")
+            takes(f"Record: {name}", fn.fn if isinstance(fn, Reduction) else fn, "problem", "state")
         self.when, self.what = when, dict(what)
 
     @property
@@ -305,7 +308,13 @@ class Record(eqx.Module):
 
 def as_records(record: Record | Sequence[Record] | None) -> tuple[Record, ...]:
     """The records of a run as a tuple, with their names checked to be distinct."""
-    records = () if record is None else (record,) if isinstance(record, Record) else tuple(record)
+    records = () if record is None else tuple(record) if isinstance(record, Sequence) else (record,)
+    for one in records:
+        if not isinstance(one, Record):
+            raise TypeError(
+                f"record must be a tl.Record or several, got {one!r}: say when and what, as in"
+                " tl.Record(tl.every(100), error=lambda problem, state: ...)"
+            )
     names = [name for one in records for name in one.what]
     if len(set(names)) != len(names):
         raise ValueError(

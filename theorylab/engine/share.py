@@ -72,7 +72,7 @@ def _here(
     places = grid.places()
     for count, n in enumerate(share):
         part, block, start, _ = places[n]
-        saves = None if folder is None else folder.running(start)
+        saves = None if folder is None else folder.running(start, functools.partial(work.so_far, lanes=block))
         show = _shower(bar, count * work.asked.steps)
         yield n, work.run(grid.parts.index(part), block, part.width, stats, [show], saves)
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .block import Block, tables
-from .dataset import SCHEMA, Grid, Part, columns, describe
+from .dataset import SCHEMA, SHOWN, Grid, Part, columns, describe, states
 from .files import StoreError, read_arrays, read_json, write_arrays, write_json
 from .interrupt import Interruption
 from .loop import Task
@@ -180,36 +180,36 @@ class Store:
 
     # -- running blocks ------------------------------------------------------------------------------------------------
 
-    def _states(self, start: int) -> list[Path]:
-        found = (self.path / "state").glob(f"{start:09d}-*.npz")
-        return sorted(found, key=lambda file: int(file.stem.split("-")[1]))
-
     def forget(self, start: int) -> None:
         """The states of a finished block are no longer needed."""
-        for file in self._states(start):
+        for file in states(self.path, start):
             file.unlink()
 
-    def running(self, start: int) -> "Running":
-        """Where the block that begins at lane `start` is saved while it runs."""
-        return Running(self, start)
+    def running(self, start: int, shown: Callable[[Block], Mapping[str, np.ndarray]]) -> "Running":
+        """Where the block that begins at lane `start` is saved while it runs, with the variables that it has to
+        show."""
+        return Running(self, start, shown)
 
-    def save(self, block: Block, start: int, *, now: bool = False) -> None:
+    def save(
+        self, block: Block, start: int, shown: Callable[[Block], Mapping[str, np.ndarray]], *, now: bool = False
+    ) -> None:
         """Save a running block, at most once in `seconds` unless `now`."""
         if not now and time.monotonic() - self._saved < self.seconds * max(1, SHARE * self._cost):
             return
         start_of_write = time.monotonic()
         place = {"t": np.asarray(block.t), "outer": block.outer, "inner": block.inner}
         results = {} if block.results is None else named(block.results, "results.")
-        content = {**place, **named(block.carry, "carry."), **results}
+        visible = {SHOWN + name: x for name, x in shown(block).items()}
+        content = {**place, **named(block.carry, "carry."), **results, **visible}
         write_arrays(self.path / "state" / f"{start:09d}-{block.t}.npz", content)
-        for file in self._states(start)[:-2]:
+        for file in states(self.path, start)[:-2]:
             file.unlink()
         self._saved = time.monotonic()
         self._cost = self._saved - start_of_write
 
     def resume(self, block: Block, start: int) -> None:
         """Bring a block to the latest state that was saved of it, if there is one."""
-        for file in reversed(self._states(start)):
+        for file in reversed(states(self.path, start)):
             try:
                 arrays = read_arrays(file)
             except StoreError as error:
@@ -226,19 +226,19 @@ class Store:
 class Running:
     """A running block's place in a store: called at the borders of chunks, it saves the block and heeds signals."""
 
-    def __init__(self, store: Store, start: int):
-        self._store, self._start = store, start
+    def __init__(self, store: Store, start: int, shown: Callable[[Block], Mapping[str, np.ndarray]]):
+        self._store, self._start, self._shown = store, start, shown
 
     def resume(self, block: Block) -> None:
         self._store.resume(block, self._start)
 
     def __call__(self, block: Block) -> None:
-        self._store.save(block, self._start)
+        self._store.save(block, self._start, self._shown)
         self._store.interruption.heed(lambda: self.now(block))
 
     def now(self, block: Block) -> str:
         """Save the block, and say so."""
-        self._store.save(block, self._start, now=True)
+        self._store.save(block, self._start, self._shown, now=True)
         return f"stopped at step {block.t}, saved in {self._store.path}; the same call again goes on from there"
 
 
@@ -314,14 +314,17 @@ class SolveStore:
 
     def __enter__(self) -> Running:
         self._store.__enter__()
-        return self._store.running(0)
+        return self._store.running(0, self._shown)
+
+    def _shown(self, block: Block) -> dict[str, np.ndarray]:
+        return columns(block.so_far(), self._records, self._times)
 
     def __exit__(self, *error: Any) -> None:
         self._store.__exit__(*error)
 
     def finish(self, block: Block) -> None:
         """Write the state at its end, which a reload gives back, then the result."""
-        self._store.save(block, 0, now=True)
+        self._store.save(block, 0, self._shown, now=True)
         found = columns(block.harvest(), self._records, self._times)
         self._store.add(0, 1, found)
         self._store.done({"lanes": 1})

@@ -9,6 +9,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Int8, PyTree
 
+from ..numerics.checked import takes
 from .status import CONVERGED, RUNNING, STALLED
 
 
@@ -146,10 +147,11 @@ def as_stops(until: Any) -> tuple[Stop, ...]:
     """The rules of a run as a tuple: from a rule, several joined by `|`, a plain function, or None."""
     if until is None:
         return ()
-    if isinstance(until, AnyOf):
-        return until.stops
-    if isinstance(until, Stop):
-        return (until,)
-    if callable(until):
-        return (satisfied(until, every=1),)
-    raise TypeError(f"until must be a rule such as below(fn, tol) or a function of (problem, state), got {until!r}")
+    if callable(until) and not isinstance(until, Stop | AnyOf):
+        until = satisfied(until, every=1)
+    if not isinstance(until, Stop | AnyOf):
+        raise TypeError(f"until must be a rule such as below(fn, tol) or a function of (problem, state), got {until!r}")
+    stops = until.stops if isinstance(until, AnyOf) else (until,)
+    for stop in stops:
+        takes("until", stop.fn, "problem", "state")
+    return stops

@@ -85,6 +85,14 @@ class Work:
         ]
         return Grid(self.labels, parts)
 
+    def so_far(self, running: Block, lanes: list[int]) -> dict[str, np.ndarray]:
+        """The variables of a block that runs."""
+        return self._variables(running.so_far(), lanes)
+
+    def _variables(self, harvest: tuple, lanes: list[int]) -> dict[str, np.ndarray]:
+        o0, o1, i0, i1 = lanes
+        return {n: x[: o1 - o0, : i1 - i0] for n, x in columns(harvest, self.records, self.times).items()}
+
     def run(
         self,
         number: int,
@@ -105,9 +113,7 @@ class Work:
                 saves.resume(running)
             hooks = [*after, *([] if saves is None else [saves])]
             drive(running, self.asked.steps, stats, chunk=self.asked.chunk, compact=self.asked.compact, after=hooks)
-            o0, o1, i0, i1 = block
-            found = columns(running.harvest(), self.records, self.times)
-            return {name: x[: o1 - o0, : i1 - i0] for name, x in found.items()}
+            return self._variables(running.harvest(), block)
         except jax.errors.JaxRuntimeError as error:
             halves = _halves(block)
             if "RESOURCE_EXHAUSTED" not in str(error) or len(halves) == 1:

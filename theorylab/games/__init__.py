@@ -1,5 +1,5 @@
 """Games and variational inequalities: finite sums of operators, orders that visit them, methods that solve them."""
 
-import lazy_loader
+from .._names import attach_stub
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

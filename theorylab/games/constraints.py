@@ -180,6 +180,11 @@ class Constrained(eqx.Module):
         """The game's own `(indices, x) -> mean of those components`; no attribute where the game has none."""
         return self.game.minibatch
 
+    @property
+    def whole(self) -> Callable:
+        """The game's own `x -> x with what no method moves`; no attribute where the game has none."""
+        return self.game.whole
+
     @checked
     def initial(self, key: Key) -> PyTree[Array]:
         """The game's own, projected; a proximal term is left out of it (its step is 0)."""

@@ -1,5 +1,6 @@
 """A game as its user writes it: n component operators on any pytree, or one scalar function of two players."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Int, PyTree
 
 from ..engine.method import as_structure
+from ..engine.modules import Rest, parted
 from ..numerics import Key, checked, normal
+from ..numerics.checked import takes
 
 
 @checked
@@ -22,9 +25,11 @@ class FiniteSum(eqx.Module):
     **Arguments**: `component`, a function `(i, x) -> F_i(x)`, with i an int32 scalar and F_i(x) like x in structure,
     shapes and dtypes (it is traced: no branch on i or x); `n >= 1`, the number of components; `data`, arrays that
     the components read: when given, the function is called `component(i, x, data)`, and the data are leaves instead of
-    constants; `solution`, x* where it is known; `start`, where methods begin.
+    constants; `solution`, x* where it is known; `start`, where methods begin. Of Equinox modules in `start` the methods
+    move the floating arrays (F_i(x) has None for the rest), and the components receive them whole.
 
-    **Raises** `ValueError` for n < 1.
+    **Raises** `ValueError` for n < 1 and for a component that takes its arguments in another order, `TypeError` for one
+    that takes others.
 
     **Source**: derived here (a container); its methods' tests run it against `AffineGame`.
 
@@ -40,6 +45,7 @@ class FiniteSum(eqx.Module):
     data: PyTree[Array] | None
     solution: PyTree[Array] | None
     start: PyTree[Array] | None
+    rest: Rest | None
 
     def __init__(
         self,
@@ -48,18 +54,26 @@ class FiniteSum(eqx.Module):
         *,
         data: PyTree[ArrayLike] | None = None,
         solution: PyTree[ArrayLike] | None = None,
-        start: PyTree[ArrayLike] | None = None,
+        start: PyTree | None = None,
     ):
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ValueError(f"n = {n!r} must be an integer >= 1: pass the number of components")
+        called = ("i", "x") if data is None else ("i", "x", "data")
+        _check_order("component", component, called, "a payoff (u, v, i) of two players goes to min_max")
         self.function = component
         self.n = n
+        start, self.rest = parted(start, "start")
         self.data, self.solution, self.start = (jax.tree.map(jnp.asarray, tree) for tree in (data, solution, start))
 
     @checked
     def component(self, i: int | Int[Array, ""], x: PyTree[Array]) -> PyTree[Array]:
         """F_i(x), a pytree like x."""
+        x = self.whole(x)
         return self.function(i, x) if self.data is None else self.function(i, x, self.data)
+
+    def whole(self, x: PyTree) -> PyTree:
+        """x with what no method moves of the modules that `start` holds."""
+        return x if self.rest is None else self.rest(x)
 
     @checked
     def operator(self, x: PyTree[Array]) -> PyTree[Array]:
@@ -129,7 +143,7 @@ def min_max(
     *,
     data: PyTree[ArrayLike] | None = None,
     solution: tuple[PyTree[ArrayLike], PyTree[ArrayLike]] | None = None,
-    start: tuple[PyTree[ArrayLike], PyTree[ArrayLike]] | None = None,
+    start: tuple[PyTree, PyTree] | None = None,
 ) -> FiniteSum:
     r"""The game $\min_u \max_v \frac1n \sum_i f_i(u, v)$ from a scalar function, by automatic differentiation.
 
@@ -138,11 +152,12 @@ def min_max(
     **Arguments**: `f`, a function `(u, v, i) -> f_i(u, v)`, a scalar, with i an int32 scalar (it is traced: no branch
     on any of them); `n >= 1`, the number of components; `data`, arrays that f reads: when given, f is called
     `f(u, v, i, data)`, and the data are leaves instead of constants; `solution`, the pair x* where it is known;
-    `start`, the pair where methods begin.
+    `start`, the pair where methods begin, of networks for instance: `solution.value` is a pair of such again.
 
     **Returns** a `FiniteSum` on pairs (u, v).
 
-    **Raises** `ValueError` for n < 1, and at the first use, before anything is compiled, for an f that gives no scalar.
+    **Raises** `ValueError` for n < 1, for an f that takes its arguments in another order, and at the first use, before
+    anything is compiled, for an f that gives no scalar; `TypeError` for an f that takes others.
 
     **Source**: derived here; checked against `AffineGame` and against hand-written operators.
 
@@ -151,7 +166,25 @@ def min_max(
         >>> [float(leaf) for leaf in game.operator((jnp.asarray(5.0), jnp.asarray(7.0)))]
         [7.0, -3.0]
     """
-    return FiniteSum(_Component(descent_ascent(f)), n, data=data, solution=solution, start=start)
+    game = FiniteSum(_Component(descent_ascent(f)), n, data=data, solution=solution, start=start)
+    called = ("u", "v", "i") if data is None else ("u", "v", "i", "data")
+    _check_order("f", f, called, "a component (i, x) of an operator goes to FiniteSum")
+    return game
+
+
+def _check_order(name, function, called, cure):
+    """An error for a function of another number of arguments, or that has its index in another place."""
+    takes(name, function, *called, cure=cure)
+    try:
+        names = list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return
+    place = names.index("i") if "i" in names else called.index("i")
+    if place != called.index("i"):
+        raise ValueError(
+            f"{name} is a function of ({', '.join(names)}), and is called with ({', '.join(called)}): put the index i"
+            f" into its place; {cure}"
+        )
 
 
 class _Component(eqx.Module):

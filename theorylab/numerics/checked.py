@@ -82,6 +82,34 @@ def finite(**arrays: Any) -> None:
             raise ValueError(f"{name}{where or ''} = {value} is not finite: remove or repair that entry")
 
 
+def takes(name: str, function: Any, *arguments: str, keywords: Sequence[str] = (), cure: str = "") -> None:
+    """An error where a function that a user gave cannot be called as it will be.
+
+    **Arguments**: `name` of the argument that it was given as; `function`; `arguments`, what it will be called with, by
+    place, and `keywords`, by name; `cure`, what to do about it.
+
+    **Raises** `TypeError`. A callable whose signature nobody knows passes.
+
+    **Source**: derived here.
+
+        >>> from theorylab.numerics.checked import takes
+        >>> takes("record: e", lambda state: state.x, "problem", "state")
+        Traceback (most recent call last):
+        TypeError: record: e must be a function of (problem, state), and this one is of (state): too many positional ...
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(*arguments, **dict.fromkeys(keywords))
+    except TypeError as error:
+        wanted = ", ".join([*arguments, *(f"{keyword}=" for keyword in keywords)])
+        own = ", ".join(str(one.replace(annotation=one.empty)) for one in signature.parameters.values())
+        told = f"{name} must be a function of ({wanted}), and this one is of ({own}): {error}"
+        raise TypeError("; ".join(filter(None, [told, cure]))) from None
+
+
 def seeded(key: Any) -> Any:
     """The key of an integer seed; what is no integer, as it is.
 
