@@ -155,6 +155,79 @@ def test_fine_tuning_on_turned_digits(init, pretrained, digits, standard_promoti
     assert np.linalg.matrix_rank(np.asarray(change), tol=1e-4) == 4
 
 
+@pytest.fixture(scope="module")
+def scaled(mlp):
+    """Three layers of ranks 3, 2, 2 and alphas 6, 6, 1, none of whose factors is zero."""
+    patterns = {"rank_pattern": {"layers.0": 3}, "alpha_pattern": {r"2": 1}}
+    adapted = lowrank.lorafy(mlp, 2, where=everywhere, init="standard", key=KEY, alpha=6, **patterns)
+    ups = [jnp.cos(jnp.arange(layer.B.size, dtype=float)).reshape(layer.B.shape) for layer in adapted.layers]
+    return eqx.tree_at(lambda m: [layer.B for layer in m.layers], adapted, ups)
+
+
+def test_alpha_over_the_rank_scales_the_product(mlp, scaled, batch):
+    """W + (alpha/rank) B A, by the layer's own rank and alpha, when applied and when merged."""
+    assert [layer.A.shape[0] for layer in scaled.layers] == [3, 2, 2]
+    merged = lowrank.merge_adapters(scaled)
+    for layer, plain, found, scale in zip(scaled.layers, mlp.layers, merged.layers, (2, 3, 0.5), strict=True):
+        weight = np.asarray(plain.weight) + scale * (np.asarray(layer.B) @ np.asarray(layer.A))
+        assert np.allclose(found.weight, weight, rtol=0, atol=1e-6)  # rounding in float32, entries of the order 1
+    assert np.allclose(jax.vmap(merged)(batch), jax.vmap(scaled)(batch), rtol=0, atol=1e-5)
+
+
+def test_merging_scaled_adapters_and_back(mlp, scaled):
+    back = lowrank.unmerge_adapters(lowrank.merge_adapters(scaled), scaled)
+    assert jax.tree.structure(back) == jax.tree.structure(scaled)
+    for layer, plain in zip(back.layers, mlp.layers, strict=True):
+        assert np.allclose(layer.linear.weight, plain.weight, rtol=0, atol=1e-6)
+
+
+def test_alpha_by_default_changes_nothing(mlp):
+    start = {"where": everywhere, "init": "standard", "key": KEY}
+    plain, as_rank = lowrank.lorafy(mlp, 2, **start), lowrank.lorafy(mlp, 2, alpha=2, **start)
+    assert [layer.scaling for layer in (*plain.layers, *as_rank.layers)] == [1.0] * 6
+    stable = lowrank.lorafy(mlp, 2, alpha=6, rslora=True, **start)
+    assert [layer.scaling for layer in stable.layers] == [pytest.approx(6 / np.sqrt(2))] * 3
+    assert sum(jax.tree.leaves(lowrank.adapters_only(stable))) == 6  # no scale is trained
+
+
+def test_scaled_descent_is_plain_descent_from_a_larger_start():
+    """With s = alpha/rank descent of step eta from (A, B) is that of step s eta from (sqrt(s) A, sqrt(s) B) without."""
+    draws, s = np.random.default_rng(0), 3.0
+    W, target = (jnp.asarray(draws.normal(size=(5, 4))) for _ in range(2))
+    linear = eqx.tree_at(lambda one: one.weight, eqx.nn.Linear(4, 5, use_bias=False, key=KEY), W)
+    A, B = jnp.asarray(draws.normal(size=(2, 4))), jnp.asarray(draws.normal(size=(5, 2)))
+
+    def descended(layer, step_size):
+        trained, frozen = eqx.partition(layer, lowrank.adapters_only(layer))
+        for _ in range(5):
+            slope = jax.grad(
+                lambda one: jnp.sum((lowrank.merge_adapters(eqx.combine(one, frozen)).weight - target) ** 2)
+            )(trained)
+            trained = jax.tree.map(lambda x, g: x - step_size * g, trained, slope)
+        return lowrank.merge_adapters(eqx.combine(trained, frozen)).weight
+
+    scaled = descended(lowrank.LoraLinear(linear, A, B, s), 1e-3)
+    plain = descended(lowrank.LoraLinear(linear, np.sqrt(s) * A, np.sqrt(s) * B), s * 1e-3)
+    assert np.max(np.abs(scaled - W - s * B @ A)) > 0.01
+    assert np.allclose(scaled, plain, rtol=0, atol=1e-12)  # rounding in float64
+
+
+def test_patterns_are_of_whole_names(mlp):
+    """Of a path or of its end after a dot, the first that matches, as regular expressions."""
+
+    def ranks(**patterns):
+        layers = lowrank.lorafy(mlp, 1, where=everywhere, init="standard", key=KEY, **patterns).layers
+        return [layer.A.shape[0] for layer in layers]
+
+    assert ranks(rank_pattern={"layers.1": 2}) == [1, 2, 1]
+    assert ranks(rank_pattern={"[01]": 3, "layers.*": 2}) == [3, 3, 2]
+    attention = eqx.nn.MultiheadAttention(2, 6, key=KEY)
+    both = lowrank.lorafy(
+        {"blocks": [attention]}, 1, where=everywhere, init="standard", key=KEY, rank_pattern={"query_proj": 2}
+    )["blocks"][0]
+    assert both.query_proj.A.shape[0] == 2 and both.value_proj.A.shape[0] == 1
+
+
 def test_merging_and_back(mlp):
     adapted = lowrank.lorafy(mlp, 2, where=lambda m: m.layers[1:], init="standard", key=KEY)
     adapted = eqx.tree_at(lambda m: m.layers[1].B, adapted, jnp.ones_like(adapted.layers[1].B))
@@ -199,8 +272,15 @@ def test_kernels_of_flax(mlp, gradient):
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({"rank": 5}, "rank = 5 must be"),
-        ({"rank": 0}, "rank = 0 must be"),
+        ({"rank": 5}, "rank of layers.2 = 5 must be an integer from 1 to 4"),
+        ({"rank": 0}, "rank of layers.0 = 0 must be"),
+        ({"rank_pattern": {"layers.2": 5}}, "rank of layers.2 = 5 must be an integer from 1 to 4"),
+        ({"rank_pattern": {"layer": 1}}, r"rank_pattern: 'layer' matches none of the chosen layers \(layers.0, "),
+        ({"alpha_pattern": {"layers.3": 1}}, "alpha_pattern: 'layers.3' matches none"),
+        ({"alpha_pattern": {"(": 1}}, r"alpha_pattern: '\(' is not a regular expression"),
+        ({"alpha": 0}, "alpha = 0 must be a positive number"),
+        ({"alpha": float("nan")}, "alpha = nan must be a positive number"),
+        ({"rslora": True}, "alpha is None: pass an alpha"),
         ({"where": lambda m: []}, "where finds no"),
         ({"where": lambda m: m.layers[0].weight}, "where finds no"),
         ({"gradient": None}, "gradient is None"),

@@ -1,6 +1,9 @@
 """Low-rank adapters on the linear layers of any model: put on, trained alone, merged."""
 
-from collections.abc import Callable
+import math
+import re
+from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any
 
 import equinox as eqx
@@ -17,12 +20,12 @@ STARTS = ("spectral", "standard")
 
 @checked
 class LoraLinear(eqx.Module):
-    r"""A linear layer with a low-rank adapter beside its weight: $y = Wx + B(Ax) + c$.
+    r"""A linear layer with a low-rank adapter beside its weight: $y = Wx + sB(Ax) + c$.
 
     **Arguments**: `linear`, an `equinox.nn.Linear` of weight W (out, in), or a stack of such with leading axes; `A`
-    (..., rank, in); `B` (..., out, rank).
+    (..., rank, in); `B` (..., out, rank); `scaling` s, a number that no training moves, in `lorafy` alpha/rank.
 
-    **Source**: Hu et al. (2021), arXiv 2106.09685.
+    **Source**: Hu et al. (2021), arXiv 2106.09685, Section 4.1.
 
         >>> import equinox as eqx, jax, jax.numpy as jnp, theorylab as tl
         >>> linear = eqx.nn.Linear(3, 2, key=jax.random.key(0))
@@ -34,11 +37,12 @@ class LoraLinear(eqx.Module):
     linear: eqx.nn.Linear
     A: Float[Array, "*layers rank inputs"]
     B: Float[Array, "*layers outputs rank"]
+    scaling: float = eqx.field(static=True, default=1.0)
 
     def __call__(self, x: Array, *, key: PRNGKeyArray | None = None) -> Array:
         """The layer's output, of the shape that the linear layer gives."""
         y = self.linear(x, key=key)
-        return y + (self.B @ (self.A @ x.reshape(-1))).reshape(y.shape)
+        return y + self.scaling * (self.B @ (self.A @ x.reshape(-1))).reshape(y.shape)
 
 
 @checked
@@ -51,33 +55,51 @@ def lorafy(
     key: Key | None = None,
     gradient: PyTree | None = None,
     scale: ArrayLike = 1.0,
+    alpha: float | int | None = None,
+    rslora: bool = False,
+    rank_pattern: Mapping[str, int] | None = None,
+    alpha_pattern: Mapping[str, float | int] | None = None,
 ) -> PyTree:
-    r"""The model with adapters $W + BA$ on chosen linear layers; with B = 0 it still computes what it did.
+    r"""The model with adapters $W + \frac\alpha r BA$ on chosen linear layers; with B = 0 it computes what it did.
 
     `"standard"` draws A from N(0, 1/in), rows of a length near one. `"spectral"` takes as rows of A the top right
     singular vectors of the loss's gradient in W: the directions along which one full gradient step moves the layer
     most. Small starts align with them by themselves, and slowly. Train with `adapters_only`, end with
     `merge_adapters`.
 
+    By default the product is not scaled. With $s = \alpha/r$ the gradient flow from (A, B) is, in the variables
+    $(\sqrt sA, \sqrt sB)$, the flow of the product alone, s times as fast: so `lora_flow` and `spectral_init`, which
+    know no alpha, speak of scaled adapters too.
+
+    A pattern is a regular expression for the path of a layer in the model (`layers.0`, `blocks.3.attention.query_proj`)
+    or for the end of one after a dot (`query_proj`). Of several that match, the first counts.
+
     **Arguments**: `model`, a pytree with `equinox.nn.Linear` layers; `rank`, from 1 to the least dimension of the
     chosen weights; `where`, from the model to a layer or several, or to whole parts of it, all of whose linear layers
     are meant: `lambda model: model.layers[-1]`, `lambda model: model`; `init`, `"spectral"` or `"standard"`; `key`, a
     typed key (), for the standard start; `gradient`, for the spectral one, the gradient of the loss in the model, as
-    `equinox.filter_grad` gives it; `scale`, (), by which A is multiplied.
+    `equinox.filter_grad` gives it; `scale`, (), by which A is multiplied at the start; `alpha`, a positive number, by
+    default the rank; `rslora`, whether the product is scaled by $\alpha/\sqrt r$ instead (rank-stabilised);
+    `rank_pattern`, `alpha_pattern`, from patterns to the ranks and alphas of the layers that match.
 
     **Returns** a model of the same kind, with `LoraLinear` in the place of the chosen layers.
 
     **Raises** `ValueError` for a `where` that finds no linear layer, a rank above a layer's dimensions, an unknown
-    start, a standard start without a key, and a spectral one without a gradient or with a zero one.
+    start, a standard start without a key, a spectral one without a gradient or with a zero one, an alpha that is not
+    positive, `rslora` without alpha, and a pattern that matches no chosen layer.
 
     **Source**: Hu et al. (2021), arXiv 2106.09685; the spectral start: Xu et al. (2025), arXiv 2503.06982, Section 4,
-    in the form by the gradient, derived here.
+    in the form by the gradient, derived here; rsLoRA: Kalajdzievski (2023), arXiv 2312.03732; the flow of scaled
+    adapters, derived here and checked by steps of descent, which keep the same law.
 
         >>> import equinox as eqx, jax, jax.numpy as jnp, theorylab as tl
         >>> model = eqx.nn.MLP(4, 3, 8, 1, key=jax.random.key(0))
-        >>> adapted = tl.lowrank.lorafy(model, 2, where=lambda m: m.layers[-1], init="standard", key=jax.random.key(1))
-        >>> type(adapted.layers[-1]).__name__, bool(jnp.allclose(adapted(jnp.ones(4)), model(jnp.ones(4))))
-        ('LoraLinear', True)
+        >>> start = dict(where=lambda m: m.layers, init="standard", key=jax.random.key(1))
+        >>> adapted = tl.lowrank.lorafy(model, 2, alpha=4, rank_pattern={"layers.0": 3}, **start)
+        >>> [(layer.A.shape, round(layer.scaling, 2)) for layer in adapted.layers]
+        [((3, 4), 1.33), ((2, 8), 2.0)]
+        >>> bool(jnp.allclose(adapted(jnp.ones(4)), model(jnp.ones(4))))
+        True
     """
     _check_init(init, key, gradient)
     layers = _linears(where(model))
@@ -86,23 +108,24 @@ def lorafy(
             "where finds no equinox.nn.Linear that is not adapted already: return a linear layer of the model, several "
             "of them, or a part that holds some"
         )
+    if rslora and alpha is None:
+        raise ValueError("rslora = True scales alpha by 1/sqrt(rank), and alpha is None: pass an alpha")
+    paths = _paths(model, layers)
+    ranks = _by_pattern("rank_pattern", rank_pattern or {}, rank, paths)
+    alphas = _by_pattern("alpha_pattern", alpha_pattern or {}, alpha, paths)
     if init == "standard":
-        pairs = [
-            _pair(layer.weight, rank, init, one, None, scale)
-            for layer, one in zip(layers, jax.random.split(key, len(layers)), strict=True)  # pyright: ignore[reportArgumentType]
-        ]
+        keys, slopes = jax.random.split(key, len(layers)), [None] * len(layers)  # pyright: ignore[reportArgumentType]
     else:
-        slopes = _linears(where(gradient))
+        keys, slopes = [None] * len(layers), [slope.weight for slope in _linears(where(gradient))]
         if len(slopes) != len(layers):
             raise ValueError(
                 f"gradient has {len(slopes)} linear layers where the model has {len(layers)}: pass what "
                 "equinox.filter_grad gives for this model"
             )
-        pairs = [
-            _pair(layer.weight, rank, init, None, slope.weight, scale)
-            for layer, slope in zip(layers, slopes, strict=True)
-        ]
-    replaced = [LoraLinear(layer, *pair) for layer, pair in zip(layers, pairs, strict=True)]
+    replaced = []
+    for layer, path, r, a, one, slope in zip(layers, paths, ranks, alphas, keys, slopes, strict=True):
+        pair = _pair(layer.weight, r, init, one, slope, scale, f"rank of {path}" if path else "rank")
+        replaced.append(LoraLinear(layer, *pair, scaling=_scaling(a, r, rslora)))
     return eqx.tree_at(lambda tree: _linears(where(tree)), model, replaced)
 
 
@@ -139,7 +162,7 @@ def adapters_only(model: PyTree) -> PyTree:
 
 @checked
 def merge_adapters(model: PyTree) -> PyTree:
-    """The model with every adapter added to its weight, W + B A: plain linear layers again, at their old cost.
+    """The model with every adapter added to its weight, W + s B A: plain linear layers again, at their old cost.
 
     **Arguments**: `model`, a pytree with `LoraLinear` layers.
 
@@ -156,7 +179,7 @@ def merge_adapters(model: PyTree) -> PyTree:
         True
     """
     layers = _require_adapted(model)
-    merged = [_with_weight(layer.linear, layer.linear.weight + layer.B @ layer.A) for layer in layers]
+    merged = [_with_weight(layer.linear, layer.linear.weight + _product(layer)) for layer in layers]
     return _replace_adapted(model, merged)
 
 
@@ -167,7 +190,7 @@ def unmerge_adapters(merged: PyTree, adapted: PyTree) -> PyTree:
     **Arguments**: `merged`, what `merge_adapters` gave, perhaps changed elsewhere since; `adapted`, the model that it
     was made from, which holds the adapters.
 
-    **Returns** a model like `adapted`, with the weights of `merged` less B A.
+    **Returns** a model like `adapted`, with the weights of `merged` less s B A.
 
     **Raises** `ValueError` where `adapted` has no adapter, or the two are not of one structure.
 
@@ -189,7 +212,7 @@ def unmerge_adapters(merged: PyTree, adapted: PyTree) -> PyTree:
     def restore(place, base, lora):
         if not place:
             return base
-        return LoraLinear(_with_weight(base, base.weight - lora.B @ lora.A), lora.A, lora.B)
+        return LoraLinear(_with_weight(base, base.weight - _product(lora)), lora.A, lora.B, lora.scaling)
 
     return jax.tree.map(restore, places, merged, adapted, is_leaf=lambda node: isinstance(node, bool))
 
@@ -205,6 +228,8 @@ def kernel_adapters(
     scale: ArrayLike = 1.0,
 ) -> tuple[Float[Array, "inputs rank"], Float[Array, "rank outputs"]]:
     r"""The start of `lorafy` for a kernel in the layout of Flax, $y = x(K + DU)$: D down to the rank, U = 0 up.
+
+    With an alpha it is $K + \frac\alpha r DU$ that one applies: the start is the same.
 
     **Arguments**: `kernel` K (in, out), of a `flax.linen.Dense` or a `flax.nnx.Linear`; `rank`, from 1 to min(in,
     out); `init`, `key` and `scale` as in `lorafy`; `gradient` (in, out), of the loss in K, for the spectral start.
@@ -228,9 +253,9 @@ def kernel_adapters(
     return A.T, B.T
 
 
-def _pair(weight, rank, init, key, gradient, scale):
+def _pair(weight, rank, init, key, gradient, scale, name="rank"):
     """A and B for a weight (..., out, in)."""
-    check_rank("rank", rank, weight.shape[-2:])
+    check_rank(name, rank, weight.shape[-2:])
     if init == "spectral":
         if gradient is None or gradient.shape != weight.shape:
             found = None if gradient is None else gradient.shape
@@ -248,6 +273,40 @@ def _check_init(init, key, gradient):
         raise ValueError("key is None: the standard start draws A; pass a key")
     if init == "spectral" and gradient is None:
         raise ValueError("gradient is None: the spectral start needs one full gradient; pass it, or init='standard'")
+
+
+def _paths(model, layers):
+    """Where in the model each layer stands, as attributes and indices joined by dots."""
+    nodes = jax.tree_util.tree_leaves_with_path(model, is_leaf=lambda one: isinstance(one, eqx.nn.Linear | LoraLinear))
+    path_of = {id(node): jax.tree_util.keystr(path, simple=True, separator=".") for path, node in nodes}
+    return [path_of.get(id(layer), "") for layer in layers]
+
+
+def _by_pattern(name, patterns, default, paths):
+    """The value of each path: of the first pattern that matches it, or the default."""
+
+    def matches(pattern, path):
+        try:
+            return re.fullmatch(rf"(.*\.)?({pattern})", path)
+        except re.error as error:
+            raise ValueError(f"{name}: {pattern!r} is not a regular expression, {error}: correct it") from None
+
+    for pattern in patterns:
+        if not any(matches(pattern, path) for path in paths):
+            raise ValueError(f"{name}: {pattern!r} matches none of the chosen layers ({', '.join(paths)}): correct it")
+    return [next((value for pattern, value in patterns.items() if matches(pattern, path)), default) for path in paths]
+
+
+def _scaling(alpha, rank, rslora):
+    if alpha is None:
+        return 1.0
+    if isinstance(alpha, bool) or not isinstance(alpha, Real) or not 0 < float(alpha) < math.inf:
+        raise ValueError(f"alpha = {alpha!r} must be a positive number, by default the rank")
+    return float(alpha) / (math.sqrt(rank) if rslora else rank)
+
+
+def _product(layer):
+    return layer.scaling * (layer.B @ layer.A)
 
 
 def _linears(part):

@@ -91,7 +91,7 @@ def plot_outcomes(dataset):
     axes[0].axvline(ALLOWED, color="black", linestyle="--", label="allowed error")
     axes[0].set(xscale="log", xlabel="relative error", title="what is said of the matrix that was found",
                 yticks=range(3), yticklabels=["recovered", "undecided", "not recovered"], ylim=(-0.5, 2.5))  # fmt: skip
-    axes[0].legend(fontsize="small")
+    figures.legend(axes[0])
     stopped = dataset.at_minimum.values.astype(bool)
     for chosen, marker, label in ((stopped, "o", "loss at its minimum"), (~stopped, "x", "loss above it")):
         some = dataset.isel(width=chosen)
@@ -99,7 +99,7 @@ def plot_outcomes(dataset):
     axes[1].axvline(2, color="black", linestyle="--", label="true rank")
     axes[1].set(yscale="log", xlabel="columns of the factors", ylabel="relative error",
                 title="outliers on entries: a rank that is too large")  # fmt: skip
-    axes[1].legend(fontsize="small")
+    figures.legend(axes[1])
     return figure
 
 
