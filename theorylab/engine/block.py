@@ -118,14 +118,14 @@ class Block:
     def harvest(self, lane: Lane | None = None) -> tuple[Lane, tuple]:
         """What the lanes have to show, as NumPy arrays (outer, inner, ...) over all lanes of the block."""
         levels = self.task.levels
-        lane = jax.tree.map(self._lanes, (lane or self.carry.lane)._replace(stops=()))
+        shown: Lane = jax.tree.map(self._lanes, (lane or self.carry.lane)._replace(stops=()))
 
         def rows(buffer):
             buffer = np.asarray(buffer)
             places = [p for p in (levels.buffer_place("outer"), levels.buffer_place("inner")) if p is not None]
             return self._lanes(np.moveaxis(buffer, places, range(len(places))))
 
-        now = (lane, jax.tree.map(rows, self.carry.rows))
+        now = (shown, jax.tree.map(rows, self.carry.rows))
         if self.results is None:
             return now
         kept = np.ix_(self.outer, self.inner)

@@ -94,6 +94,9 @@ class _Kept(Sensing):
     whole: Sensing
     kept: Float[Array, " m"]
 
+    def __init__(self, whole: Sensing, kept: Float[Array, " m"]):
+        self.whole, self.kept = whole, kept
+
     @property
     def shape(self):
         return self.whole.shape

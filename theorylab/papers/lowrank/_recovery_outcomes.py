@@ -103,7 +103,7 @@ def plot_outcomes(dataset):
     return figure
 
 
-def check_recovered(dataset):
+def check_called_recovered(dataset):
     error = dataset.error.where(dataset.outcome == OUTCOMES.index("recovered"))
     return Verdict.compare(error.max(), "<=", ALLOWED, quantity='largest relative error of what is called "recovered"')
 

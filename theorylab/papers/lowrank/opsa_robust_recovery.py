@@ -19,9 +19,9 @@ from ._opsa_exact import (
     run_exact,
 )
 from ._recovery_outcomes import (
+    check_called_recovered,
     check_minimum,
     check_missed,
-    check_recovered,
     check_undecided,
     plot_outcomes,
     run_outcomes,
@@ -257,7 +257,7 @@ PAPER = Paper(
         Claim("regularised_diverges", "At twice the least singular value it does not come near the truth.",
               HERE, check_diverges, "exact"),
         Claim("recovered", 'What `robust_recovery` calls recovered has a relative error of at most 1e-2.',
-              HERE, check_recovered, "outcomes"),
+              HERE, check_called_recovered, "outcomes"),
         Claim("not_recovered", 'At most 1 % of what it calls not recovered is right all the same.',
               HERE, check_missed, "outcomes"),
         Claim("undecided", "At most 5 % of random problems are left undecided.", HERE, check_undecided, "outcomes"),
