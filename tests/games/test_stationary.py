@@ -1,5 +1,6 @@
 """The solver of the stationary equations: large maps by Krylov methods, small ones as matrices."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -41,6 +42,15 @@ def test_clusters_below_one(make_affine):
     added = law.transport(np.outer(at_mean, at_mean))[:-1, :-1] - np.outer(found.mean, found.mean)
     assert np.allclose(found.covariance, moved + added, rtol=0, atol=1e-12 * np.abs(found.covariance).max())
     assert np.linalg.eigvalsh(found.covariance)[0] > 0
+
+
+def test_eigenvalues_too_close_for_iterations(monkeypatch):
+    """Components with one spectrum, of one number, at the step sizes of theorems: all second moments decay alike."""
+    game = games.quadratic_game(jax.random.key(0), components=20, dim=4, mu=1.0, lipschitz=1.0)
+    law, _ = exact.update_law(exact.setting(game, games.Extragradient(1e-4, 2e-4, "independent")))
+    expected = stationary.radii(law)
+    monkeypatch.setattr(stationary, "DENSE", 3)
+    assert stationary.radii(law) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("dense", [60, 3])

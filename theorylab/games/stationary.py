@@ -14,6 +14,8 @@ STABLE = 1 - 1e-12
 """A spectral radius below this is stable; float64 cannot tell the rest from 1."""
 DENSE = 60
 """Second-moment maps of at most this size are solved as matrices, larger ones by Krylov methods."""
+CLUSTERED = 1000
+"""Up to this size the spectrum of one whose leading eigenvalues are too close for these methods is taken whole."""
 
 
 class Stationary(NamedTuple):
@@ -135,6 +137,10 @@ def _ms_radius(second_map, drift, contraction):
             found = _leading(second_map, drift, contraction, image)
             if found is not None:
                 return found
+            if len(middle) <= CLUSTERED:
+                # column by column: what a transport makes of all of them together may not fit
+                columns = [second_map @ column for column in np.eye(len(middle))]
+                return spectral_radius(np.stack(columns, axis=1))
     return spectral_radius(second_map, start=middle)
 
 

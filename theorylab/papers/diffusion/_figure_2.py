@@ -31,28 +31,36 @@ def run_figure_2(size, key):
     laws, new = np.split(runs.tables(setting, patterns, weights), [len(setting.rarest)], axis=1)
     place = np.arange(T) / T
     chosen = np.asarray([(place >= low) & (place < high) for low, high in RANGES.values()])
-    over = {"shares": laws.reshape(-1, *laws.shape[2:]), "levels": chosen.astype(np.float32)}
-    found = runs.train(setting, patterns, key, over=over)
-    W, v = (found[name].values.reshape(*cases, *found[name].shape[1:]) for name in "Wv")
+    # all levels for each law, and then for one of them the other ranges
+    pairs = [*np.ndindex(*cases), *[(1, 0)] * (len(RANGES) - 1)]
+    whole = len(pairs) - len(RANGES) + 1
+    levels = np.r_[np.zeros(whole, int), 1 : len(RANGES)]
+    found = runs.train(setting, patterns, key, shares=np.stack([laws[pair] for pair in pairs]),
+                       levels=chosen[levels].astype(np.float32))  # fmt: skip
+    W, v = (found[name].values for name in "Wv")
     values = {name: np.zeros(W.shape[:-2]) for name in ("excess", "mass", "own_excess", "mean_error")}
-    for a, r, s in np.ndindex(*cases, setting.seeds):
-        for name, shares in (("excess", new[a, s]), ("own_excess", laws[a, r])):
-            same = np.random.default_rng(s)  # for every case, so that their differences are sharp
-            drawn = runs.fresh(same, patterns, shares, setting.test, setting.tokens)
-            did = runs.evaluate(W[a, r, :, s], v[a, r, :, s], patterns, drawn, setting.schedule)
-            for of, kept in enumerate(chosen):  # a model is judged on the levels that it has seen
-                seen = kept[np.arange(setting.test) % T]
-                values[name][a, r, of, s] = did["excess"][of][:, seen].mean(-1)
+    for case, ((a, r), of) in enumerate(zip(pairs, levels, strict=True)):
+        for s in range(setting.seeds):
+            for name, shares in (("excess", new[a, s]), ("own_excess", laws[a, r])):
+                same = np.random.default_rng(s)  # for every case, so that their differences are sharp
+                drawn = runs.fresh(same, patterns, shares, setting.test, setting.tokens)
+                did = runs.evaluate(W[case, s], v[case, s], patterns, drawn, setting.schedule)
+                seen = chosen[of][np.arange(setting.test) % T]  # a model is judged on the levels that it has seen
+                values[name][case, s] = did["excess"][:, seen].mean(-1)
                 if name == "own_excess":
                     for also in ("mass", "mean_error"):
-                        values[also][a, r, of, s] = did[also][of].mean(-1)
+                        values[also][case, s] = did[also].mean(-1)
+    by_range = values["excess"][[pairs.index((1, 0)), *range(whole, len(pairs))]]
+    W, v, *each = (one[:whole].reshape(*cases, *one.shape[1:]) for one in (W, v, *values.values()))
+    values = dict(zip(values, each, strict=True))
     scores = patterns @ W @ patterns.T / setting.d
     own = np.diagonal(scores, axis1=-2, axis2=-1)
     others = (scores.sum((-2, -1)) - own.sum(-1)) / (setting.M * (setting.M - 1))
     values |= {"rare": own[..., 0], "frequent": own[..., 1:].mean(-1), "others": others}
-    dims = ("active", "rarest", "levels", "seed", "step")
+    dims = ("active", "rarest", "seed", "step")
     dataset = xarray.Dataset({name: (dims, one) for name, one in values.items()})
-    middle = against_bayes(setting, patterns, rng, laws[1, 0], W[1, 0, 0], v[1, 0, 0])
+    dataset = dataset.assign(excess_on=(("levels", "seed", "step"), by_range))
+    middle = against_bayes(setting, patterns, rng, laws[1, 0], W[1, 0], v[1, 0])
     dataset = dataset.merge(middle).merge(levels_of(setting, patterns))
     index = {"active": list(setting.active), "rarest": list(setting.rarest), "levels": list(RANGES)}
     return dataset.assign_coords(**index, step=found.step.values)
@@ -128,7 +136,7 @@ def against_bayes(setting, patterns, rng, shares, W, v) -> Any:
 def plot_figure_2(dataset):
     figure, axes = figures.panels(3, 2)
     (training, active, rare), (ranges, mass, scores) = axes
-    steps, first = dataset.step, dataset.isel(rarest=0, levels=0)
+    steps, first = dataset.step, dataset.isel(rarest=0)
     figures.measured(training, steps, dataset.risk, label="trained")
     figures.measured(training, steps, dataset.score_error, label="error of the score")
     middle = first.isel(active=1)
@@ -146,14 +154,14 @@ def plot_figure_2(dataset):
     active.set(title="(B) excess by active patterns")
     middle = dataset.isel(active=1)
     for rarest in dataset.rarest.values:
-        one = middle.sel(rarest=rarest).isel(levels=0)
+        one = middle.sel(rarest=rarest)
         figures.measured(rare, steps, one.excess, label=rf"$\min\pi = {rarest:g}$")
     rare.set(title=f"(C) excess by the rarest weight, $K = {int(middle.active)}$")
     for levels in dataset.levels.values:
-        figures.measured(ranges, steps, middle.isel(rarest=0).sel(levels=levels).excess, label=levels)
+        figures.measured(ranges, steps, dataset.excess_on.sel(levels=levels), label=levels)
     ranges.set(title="(D) excess by the levels of training")
     mass.set(title="(E) attention to the own pattern", ylim=(0, 1))
-    last = dataset.isel(active=-1, rarest=-1, levels=0)
+    last = dataset.isel(active=-1, rarest=-1)
     for name, label in (("frequent", "frequent pattern"), ("rare", "rarest pattern"), ("others", "two patterns")):
         figures.measured(scores, steps, last[name], label=label)
     scores.set(title=rf"scores $\mu^TW\mu/d$, $K = {int(last.active)}$, $\min\pi = {float(last.rarest):g}$")
@@ -174,30 +182,29 @@ def grows(pick, cases):
     """Whether the log of the final excess grows from one case to the next."""
 
     def check(dataset):
-        mean, error = mean_and_error(pick(np.log(at_end(dataset).excess)))
+        mean, error = mean_and_error(pick(np.log(at_end(dataset)[["excess", "excess_on"]])))
         return Verdict.worst(mean, ">=", 0.0, error, quantity=f"growth of the log of the final excess, {cases}")
 
     return check
 
 
-check_active = grows(lambda excess: excess.isel(rarest=0, levels=0).diff("active"), "to more active patterns")
-check_rarest = grows(lambda excess: excess.isel(active=1, levels=0).diff("rarest"), "to a rarer rarest pattern")
+check_active = grows(lambda logs: logs.excess.isel(rarest=0).diff("active"), "to more active patterns")
+check_rarest = grows(lambda logs: logs.excess.isel(active=1).diff("rarest"), "to a rarer rarest pattern")
 check_levels = grows(
-    lambda excess: excess.isel(active=1, rarest=0, levels=[1, 0, 2]).diff("levels"),
-    "from one range of levels to the next",
+    lambda logs: logs.excess_on.isel(levels=[1, 0, 2]).diff("levels"), "from one range of levels to the next"
 )
 
 
 def check_attends(dataset):
     """The final excess on the law of training as a share of the least one without attention, over K > 1."""
-    one = at_end(dataset, active=slice(1, None), levels=0)
+    one = at_end(dataset, active=slice(1, None))
     mean, error = mean_and_error(one.own_excess / one.still_excess)
     return Verdict.worst(mean, "<=", 1.0, error, quantity="final excess over the least without attention")
 
 
 def check_one_pattern(dataset):
     """The final excess with one active pattern, over that of the ideal mean denoiser."""
-    one = at_end(dataset, active=0, rarest=0, levels=0)
+    one = at_end(dataset, active=0, rarest=0)
     mean, error = mean_and_error(one.excess / one.ideal_excess)
     of = "final excess over that of the ideal mean denoiser"
     return Verdict.estimate(mean, "==", 1.0, error, draws=one.sizes["seed"], quantity=of)
@@ -220,7 +227,7 @@ def check_score(dataset):
 
 def middle_end(dataset) -> Any:
     """The runs with half of the patterns, on all levels, at their end."""
-    return at_end(dataset, active=1, rarest=0, levels=0)
+    return at_end(dataset, active=1, rarest=0)
 
 
 def check_mass(dataset):
@@ -253,7 +260,7 @@ def check_scales(dataset):
 
 def check_shift(dataset):
     """The excess under other proportions over that under those of training, with the rarest pattern in it."""
-    one = at_end(dataset, active=1, rarest=-1, levels=0)
+    one = at_end(dataset, active=1, rarest=-1)
     mean, error = mean_and_error(one.excess / one.own_excess)
     return Verdict.estimate(mean, "<=", 2.0, error, quantity="excess under other proportions over that under its own")
 
@@ -269,6 +276,6 @@ def half_time(scores) -> Any:
 
 def check_rare_last(dataset):
     """The log of the rarest pattern's half time over that of the others, with all patterns active."""
-    one = dataset.isel(active=-1, rarest=-1, levels=0)
+    one = dataset.isel(active=-1, rarest=-1)
     mean, error = mean_and_error(np.log(half_time(one.rare) / half_time(one.frequent)))
     return Verdict.estimate(mean, ">=", 0.0, error, quantity="log of the rarest pattern's half time over the others'")

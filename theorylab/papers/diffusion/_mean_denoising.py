@@ -38,7 +38,7 @@ class Setting(NamedTuple):
 PAPER = (0.98, 0.95, 50)
 SETTINGS = {
     # ten levels that end where the fifty of the paper do
-    "small": Setting(16, 4, 32, (0.904, 0.774, 10), 6, 120, 6.0, (0.2, 0.04), 3, 20),
+    "small": Setting(16, 4, 32, (0.904, 0.774, 10), 6, 120, 6.0, (0.2, 0.04), 6, 20),
     # learning rate and batch are not given; a few hours of a CPU's core
     "paper": Setting(64, 8, 256, PAPER, 8, 20_000, 1.0, (0.1, 0.05, 0.01), 2, 200),
     "large": Setting(64, 8, 256, PAPER, 32, 20_000, 1.0, (0.1, 0.05, 0.01), 8, 800),
@@ -98,8 +98,8 @@ def fresh(rng, patterns, shares, count, tokens):
     return patterns[labels] + np.float32(NOISE) * clean, labels, noise
 
 
-def train(setting, patterns, key, *, over, v=1.0):
-    """Gradient descent on fresh points from W = 0, over the axes `shares` and `levels` (weights of the levels)."""
+def train(setting, patterns, key, *, shares, levels, v=1.0):
+    """Gradient descent on fresh points from W = 0, over cases of `shares` and `levels` (weights of the levels)."""
     import jax.numpy as jnp
     import optax
     from jax.tree_util import Partial
@@ -107,15 +107,18 @@ def train(setting, patterns, key, *, over, v=1.0):
     schedule, like = setting.schedule, jnp.zeros((setting.batch, setting.tokens))
     start = diffusion.MeanDenoisingAttention(jnp.zeros((setting.d, setting.d)), jnp.full(schedule.steps, v))
 
-    def build(key, *, shares, levels):
+    shares, levels = jnp.asarray(shares), jnp.asarray(levels)
+
+    def build(key, *, case):
         problem = diffusion.DenoisingProblem(
-            start, Partial(points, patterns, shares, like), schedule, levels=levels, noise="counter"
+            start, Partial(points, patterns, shares[case], like), schedule, levels=levels[case], noise="counter"
         )
         return tl.Gradient(optax.sgd, learning_rate=setting.step_size / 2), problem
 
     record = tl.Record(
         tl.every(setting.steps // 8), W=lambda problem, state: state.x.W, v=lambda problem, state: state.x.v
     )
+    over = {"case": jnp.arange(len(shares))}
     return tl.sweep(build, over=over, seeds=setting.seeds, key=key, steps=setting.steps, record=record, lanes="vmap")
 
 

@@ -11,7 +11,7 @@ import theorylab.figures as figures
 import theorylab.games as games
 from theorylab.papers import Verdict
 
-from ._races import ERROR, SLOPE, race, theory
+from ._races import ERROR, SLOPE, limit, race, theory
 
 VARIANTS = {
     "SGDA": ("independent", (1,)),
@@ -60,12 +60,6 @@ def race_of_four(key, drawn, steps, method, **keywords) -> Any:
     plain = pairs[["also_error", "also_settled"]].rename(also_error="error", also_settled="settled")
     both = [plain.assign_coords(order=list(FOUR[:2])), pairs[["error", "settled"]].assign_coords(order=list(FOUR[2:]))]
     return xarray.concat(both, "order").merge(theory(drawn, steps, FOUR, variant(method)))
-
-
-def limit(steps, values) -> Any:
-    """The order as the step shrinks: the last local slope, rid of the error that halves with the step."""
-    slopes = np.diff(np.log(np.abs(values))) / np.diff(np.log(steps))
-    return 2 * slopes[-1] - slopes[-2]
 
 
 def bent() -> Any:
@@ -151,7 +145,7 @@ def check_order(name, quantity, relation, predicted):
         values = dataset[quantity].sel(variant=name).values
         steps = dataset[quantity.partition("_")[0] + "_step"].values
         what = "the bias |E x - x*|" if quantity.endswith("bias") else "E|x - x*|^2"
-        slope = f"slope of log {what} against the log of the step size"
+        slope = f"slope of the log of {what} against the log of the step size"
         # what is left of the next powers at the smallest steps
         return Verdict.compare(limit(steps, values), relation, predicted, 0.05, quantity=slope)
 

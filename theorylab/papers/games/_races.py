@@ -1,5 +1,6 @@
 """What papers on stochastic games share: a race of index orders, its exact theory, and both in one figure."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ VARIANTS = {
 }  # what is compared where orders are not
 ERROR = r"$E|x - x^\star|^2$"
 SETTLED = "the settled |x - x*|^2"
-SLOPE = "slope of log E|x - x*|^2 against the log of the step size"
+SLOPE = "slope of the log of E|x - x*|^2 against the log of the step size"
 
 
 def extragradient(pair, order) -> Any:
@@ -85,7 +86,8 @@ def race(
 
 
 def theory(drawn, steps, orders=BOTH, method=extragradient) -> Any:
-    """Exact stationary errors and mean-square growth an epoch; nan where they take more than a second."""
+    """Exact stationary errors and mean-square growth an epoch; nan where they take more than a second, or cannot be had
+    (and a warning says so)."""
     import xarray
 
     def moments(game, pair, order):
@@ -95,7 +97,11 @@ def theory(drawn, steps, orders=BOTH, method=extragradient) -> Any:
         most = {"independent": np.inf, "reshuffle": np.inf if shared else 12, "once": 8, "cyclic": np.inf}[order]
         if game.d > 40 or game.n > most:
             return np.nan, np.nan
-        found = games.stationary_moments(game, one)
+        try:
+            found = games.stationary_moments(game, one)
+        except RuntimeError as error:  # an iteration that did not converge
+            warnings.warn(f"no exact moments for {order!r} at the steps {tuple(pair)}: {error}", stacklevel=2)
+            return np.nan, np.nan
         return found.mse, found.ms_contraction
 
     rows = [[[moments(game, pair, order) for pair in pairs] for game, pairs in zip(drawn, steps, strict=True)]
@@ -103,6 +109,14 @@ def theory(drawn, steps, orders=BOTH, method=extragradient) -> Any:
     exact, growth = np.moveaxis(np.asarray(rows), -1, 0)
     dims = ("order", "case", "choice")
     return xarray.Dataset({"exact": (dims, exact), "growth": (dims, growth)}, {"order": list(orders)})
+
+
+def limit(steps, values) -> Any:
+    """The order of values as steps, each a factor below the one before, go to zero: the last local slope, rid of what
+    shrinks with the step. Slopes are along the first axis."""
+    slopes = np.diff(np.log(np.abs(values)), axis=0).T / np.diff(np.log(steps))
+    factor = steps[-2] / steps[-1]
+    return ((factor * slopes[..., -1] - slopes[..., -2]) / (factor - 1)).T
 
 
 def ratios(dataset) -> Any:

@@ -27,6 +27,7 @@ from ._races import (
     draw_levels,
     draw_traces,
     finish,
+    limit,
     race,
     ratios,
     theory,
@@ -73,7 +74,7 @@ def run_orders(size, key):
     dataset = race(run, drawn, ahead[:, -4:], seeds=seeds, epochs=epochs, start=lambda game: game.solution)
     exact = theory(drawn, ahead).rename(choice="exact_choice")
     # without a look-ahead, where the order is read
-    smallest = theory(drawn, descent[:, :2]).exact.rename(choice="smallest_choice")
+    smallest = theory(drawn, descent[:, :3]).exact.rename(choice="smallest_choice")
     dataset = dataset.merge(exact).assign(exact_steps=("exact_choice", steps[:, 0]), descent_ascent=smallest)
     return dataset.assign_coords(case=["own matrices", "equal matrices"])
 
@@ -91,11 +92,11 @@ def plot_orders(dataset):
 
 def check_order(order, case, predicted):
     def check(dataset):
-        steps = np.log(dataset.exact_steps[:2].values)
-        here = dataset.isel(case=case, exact_choice=slice(2)).sel(order=order)
-        both = here.exact, here.descent_ascent
-        slopes = np.ravel([np.diff(np.log(mse)) / np.diff(steps) for mse in both])
-        return Verdict.compare(slopes[np.argmax(np.abs(slopes - predicted))], "==", predicted, 0.1, quantity=SLOPE)
+        here = dataset.isel(case=case, exact_choice=slice(3)).sel(order=order)
+        both = [mse.transpose(..., "case").values[::-1] for mse in (here.exact, here.descent_ascent)]
+        slopes = np.ravel([limit(here.exact_steps.values[::-1], mse) for mse in both])
+        # the square of what the next power is of the first one at these steps
+        return Verdict.compare(slopes[np.argmax(np.abs(slopes - predicted))], "==", predicted, 0.05, quantity=SLOPE)
 
     return check
 
