@@ -238,12 +238,15 @@ def nonlinear(one) -> Any:
 
     With p_k = |grown_k|^2 / 2, no less than the products that the layers have learnt, their rates are (w2 + p2) e and
     (w1 + p1) e with e = delta - w2 p1 - w1 p2. As p_1 grows at 2 w2 e and p_2 at 2 w1 e or more, their integrals are
-    p_1 / (2 w2 e) and p_2 / (2 w1 e) at most, with the last e.
+    p_1 / (2 w2 e) and p_2 / (2 w1 e) at most, with the last e. What stays frozen, no more than the start, couples to
+    either layer with (w1 + w2) / delta of its square all that time, 2 log(1/alpha) / (5 - delta_w) in units of the
+    rate.
     """
     p1, p2, w1 = one.grown1**2 / 2, one.grown2**2 / 2, one.w2 * one.ratio
     both = (w1 + one.w2) / SIGMA
     left = 1 - (one.w2 * p1 + w1 * p2) / SIGMA
-    return (p1 * (1 / one.w2 + both) + p2 * (1 / w1 + both)) / left
+    frozen = 2 * one.begin**2 * both * 2 * np.log(1 / one.scale) / (5 - one.ratio)
+    return (p1 * (1 / one.w2 + both) + p2 * (1 / w1 + both)) / left + frozen
 
 
 def check_imbalance_power(dataset):
