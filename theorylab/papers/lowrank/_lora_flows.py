@@ -78,6 +78,15 @@ def grown(adapters, on) -> Any:
     return [np.linalg.norm(one, axis=-1) / np.sqrt(2) for one in pairs]
 
 
+def rest(adapters, on) -> Any:
+    """The squared spectral norm of what Z1 has off its growing direction."""
+    A1, B1, _, _ = adapters
+    g, v = on["g"][0], on["v"][0]
+    along = (B1.mT @ g + A1 @ v)[..., None, :] / 2
+    Z1 = np.concatenate([B1 - g[:, None] * along, A1.mT - v[:, None] * along], axis=-2)
+    return np.linalg.norm(Z1, 2, axis=(-2, -1)) ** 2
+
+
 def powers(values) -> Any:
     """The local powers of the scale, between neighbours, by seed."""
     return np.log(values).diff("scale") / np.log(values.scale).diff("scale")

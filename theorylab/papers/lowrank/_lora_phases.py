@@ -104,32 +104,56 @@ def plot_growth(dataset):
     return figure
 
 
+def coupling(dataset) -> Any:
+    """What a squared norm of the first layer takes off its rates, relative to them.
+
+    With p = |Z1|^2 / 2 the product that it has learnt, the rates w2 delta and w1 delta become w2 (delta - w2 p) and
+    (w1 + p)(delta - w2 p), to first order.
+    """
+    rate2, rate1 = (dataset.rates_theory.sel(layer=k, drop=True) for k in (1, 2))
+    return (rate2 / dataset.difference**2 + dataset.difference / rate1) / 2
+
+
 def check_rates(dataset):
     """The largest deviation of a growth rate from its prediction, relative, in units of what makes growth nonlinear."""
-    return Verdict.compare((np.abs(dataset.rates / dataset.rates_theory - 1) / dataset.grown).max(), "<=", 10.0)
+    gap = np.abs(dataset.rates / dataset.rates_theory - 1) / (coupling(dataset) * dataset.grown)
+    return Verdict.compare(
+        gap.max(), "<=", 1.0, quantity="largest relative miss of a growth rate, over what nonlinearity adds"
+    )
 
 
 def check_linear(dataset):
-    """What the linear phase leaves out of Z1, over the cube of what has grown."""
-    return Verdict.compare((dataset.deviation / dataset.grown**1.5).max(), "<=", 10.0)
+    """What the linear phase leaves out of Z1, in units of the cube of what has grown and its coupling, both layers'."""
+    gap = dataset.deviation / (2 * coupling(dataset) * dataset.grown**1.5)
+    return Verdict.compare(
+        gap.max(), "<=", 1.0, quantity="largest distance of Z1 from the linear flow, over a cube of what has grown"
+    )
 
 
 def check_escape(dataset):
     """The largest distance of escape times from the predicted ones, in units of 1 / rate: the share explained."""
     gap = np.abs(dataset.escape - dataset.escape_theory) * dataset.rate
-    return Verdict.compare(gap.max(), "<=", 0.0, SHARE)
+    return Verdict.compare(
+        gap.max(), "<=", 0.0, SHARE, quantity="largest miss of the escape time, in units of 1 / (sigma sigma_W2)"
+    )
 
 
 def check_escape_slope(dataset):
     """The slope of escape times in log(1 / scale), times the rate, between the two smallest scales."""
     last = dataset.isel(scale=slice(-2, None))
     slope = (last.escape * last.rate).diff("scale") / np.log(1 / last.scale).diff("scale")
-    return Verdict.compare(np.abs(slope - 1).max(), "<=", 0.0, last.second.max() + SHARE)
+    return Verdict.compare(
+        np.abs(slope - 1).max(), "<=", 0.0, last.second.max() + SHARE,
+        quantity="largest distance from one of the slope of escape times in log(1/alpha), times sigma sigma_W2",
+    )  # fmt: skip
 
 
 def check_descent(dataset):
     """How far a step's factor is from 1 + eta rate; it would be off by half of eta^2 rate^2 for the flow."""
-    return Verdict.compare(np.abs(dataset.factors - dataset.factors_theory).max(), "<=", 0.0, dataset.grown.min())
+    return Verdict.compare(
+        np.abs(dataset.factors - dataset.factors_theory).max(), "<=", 0.0, dataset.grown.min(),
+        quantity="largest distance of a step's factor from the predicted one",
+    )  # fmt: skip
 
 
 # several directions from a spectral start: each as if alone, the fastest first (Theorem 4.1)
@@ -194,7 +218,8 @@ def check_growth(since=0.0, inverse=False, small=False):
         growth = 4 * p1 * (dataset.w2 + p2) * e / z.sel(layer=1)
         first = z.sel(layer=1) <= dataset.delta / 16 if small else dataset.time <= end
         now = (dataset.time >= since / rate) & first
-        return Verdict.compare((growth / ((3 + ratio) / 2 * rate)).where(now).min(), ">=", 1.0)
+        least = (growth / ((3 + ratio) / 2 * rate)).where(now).min()
+        return Verdict.compare(least, ">=", 1.0, FLOW["rtol"] ** 0.5, quantity="least growth rate of z1 over the bound")
 
     return check
 
@@ -205,7 +230,8 @@ def check_separation(dataset):
     rate, ratio, _ = phases(dataset)
     growth = 4 * e * (p1 * (dataset.w2 + p2) / z.sel(layer=1) - p2 * (dataset.w1 + p1) / z.sel(layer=2))
     now = (dataset.time >= 1 / rate) & (z.sel(layer=1) <= dataset.delta / 16)
-    return Verdict.compare((growth / (3 * (1 - ratio) / 2 * rate)).where(now).min(), ">=", 1.0)
+    least = (growth / (3 * (1 - ratio) / 2 * rate)).where(now).min()
+    return Verdict.compare(least, ">=", 1.0, FLOW["rtol"] ** 0.5, quantity="least rate of log(z1/z2) over the bound")
 
 
 def check_decay(dataset):
@@ -214,16 +240,22 @@ def check_decay(dataset):
     rate, ratio, end = phases(dataset)
     # de/dt = -e (z1 (w2 + p2)^2 + z2 (w1 + p1)^2)
     fall = -2 * (z.sel(layer=1) * (dataset.w2 + p2) ** 2 + z.sel(layer=2) * (dataset.w1 + p1) ** 2)
-    return Verdict.compare((fall / ((1 - ratio) * rate / 8)).where(dataset.time >= end).max(), "<=", -1.0)
+    slowest = (fall / ((1 - ratio) * rate / 8)).where(dataset.time >= end).max()
+    return Verdict.compare(slowest, "<=", -1.0, FLOW["rtol"] ** 0.5, quantity="largest rate of log loss over the bound")
 
 
 def check_ends(dataset):
     """The largest distance of the last products from the scalar end points."""
-    return Verdict.compare(np.abs(dataset.products.isel(step=-1) - dataset.ends).max(), "<=", 0.0, 1e-5)
+    gap = np.abs(dataset.products.isel(step=-1) - dataset.ends).max()
+    # both products still rise, until w2 p1 + w1 p2 has made up for the residual; then the flow's tolerance
+    left = np.abs(scalars(dataset)[3]).isel(step=-1) / np.minimum(dataset.w1, dataset.w2)
+    tolerance = left.max() + 100 * FLOW["rtol"] * dataset.ends.max()
+    return Verdict.compare(gap, "<=", 0.0, tolerance, quantity="largest distance of a product a b from its end point")
 
 
 def check_off(dataset):
-    return Verdict.compare(dataset.off.max(), "<=", 0.0, 1e-10)
+    rounding = 1e-10  # a thousand of the flow's tolerances
+    return Verdict.compare(dataset.off.max(), "<=", 0.0, rounding, quantity="largest product off the directions")
 
 
 def learnt(dataset) -> Any:
@@ -233,9 +265,14 @@ def learnt(dataset) -> Any:
 
 
 def check_order(dataset):
-    """The least wait from a direction to the one with the next smaller rate, in units of one over the latter."""
-    rate = dataset.delta * dataset.w2
-    return Verdict.compare((learnt(dataset).diff("direction") * rate.isel(direction=slice(1, None))).min(), ">=", 0.0)
+    """The least wait from a direction to the one with the next smaller rate, in units of one over the latter.
+
+    From the smallest scale: a start that is shorter by a factor f costs its direction log f of that unit.
+    """
+    one = dataset.isel(scale=-1)
+    rate = (one.delta * one.w2).isel(direction=slice(1, None))
+    wait = (learnt(one).diff("direction") * rate).min()
+    return Verdict.compare(wait, ">=", 0.0, quantity="least wait for the next direction, times its sigma sigma_W2")
 
 
 def plot_directions(dataset):
@@ -301,10 +338,14 @@ def check_stuck(dataset):
     """The largest change of the loss from a start in the other direction, top for bottom and bottom for top."""
     moved = [np.abs(dataset.loss.sel(change=change, start=start) - 12.5).max()
              for change, start in (("top", "bottom"), ("bottom", "top"))]  # fmt: skip
-    return Verdict.compare(max(moved), "<=", 0.0)
+    rounding = 12.5 * np.finfo(float).eps
+    return Verdict.compare(max(moved), "<=", 0.0, rounding, quantity="largest change of the loss, which is 12.5")
 
 
 def check_solves(dataset):
     """The largest loss at the end of a start from the gradients, in units of the flow's own tolerance."""
     end = dataset.loss.sel(start="spectral").isel(unit=-1).max()
-    return Verdict.compare(end / (FLOW["rtol"] * 5) ** 2, "<=", 100.0)
+    return Verdict.compare(
+        end / (FLOW["rtol"] * 5) ** 2, "<=", 100.0,  # ten tolerances, squared
+        quantity="largest final loss, over the squared tolerance of the flow",
+    )  # fmt: skip

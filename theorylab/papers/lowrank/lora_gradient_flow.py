@@ -25,12 +25,14 @@ from ._lora_flows import (
     layers,
     misalignments,
     powers,
+    rest,
     scaled,
     sizes,
 )
 
 RATIOS = (1 / 1.05**2, 1 / 4, 1 / 100)
 SCALES = (1e-3, 1e-4, 1e-5)
+CHEAP = {"rtol": 1e-8, "atol": 1e-16}  # two digits of a loss of 1e-20
 FIGURE_1 = {"loss": (-12.5, -16.4, -20.2), "misalignment": (-4.8, -6.75, -8.7)}  # log10, from the largest scale down
 
 
@@ -40,13 +42,16 @@ FIGURE_1 = {"loss": (-12.5, -16.4, -20.2), "misalignment": (-4.8, -6.75, -8.7)} 
 def run_factorisation(size, key):
     import xarray
 
-    hidden, seeds = {"small": (20, 2), "paper": (100, 30), "large": (1000, 30)}[size]
+    hidden, seeds, draws = {"small": (20, 1, 24), "paper": (100, 30, 30), "large": (1000, 30, 30)}[size]
     rng, time = tl.keys.generator(key), 5 * UNIT  # 50,000 steps of 1e-4
-    lanes, on, predicted = [], [], []
-    for _ in range(seeds):
+    lanes, on, predicted, ends = [], [], [], []
+    for draw in range(draws):
         W1, W2, target, one = layers(rng, hidden, RATIOS[0], {0: SIGMA})
         begin, lengths = gaussian(rng, hidden), rng.standard_normal(RANK)
         small = [scaled(begin, scale) for scale in SCALES]
+        ends += [lowrank.rank_one_lora_flow(W1, W2, target, start, time[[0, -1]], **CHEAP) for start in small]
+        if draw >= seeds:
+            continue
         spectral = [lowrank.spectral_init(W1, W2, target, RANK, scale * lengths) for scale in SCALES]
         lanes += [(W1, W2, target, start, time) for start in (*small, *spectral)]
         on += 2 * len(SCALES) * [one]
@@ -58,9 +63,12 @@ def run_factorisation(size, key):
     measured = {name: (dims, one.reshape(shape)) for name, one in zip(names, values, strict=True)}
     theory = {f"{name}_theory": (("seed", "scale", "time"), np.reshape([getattr(one, name) for one in predicted],
               (seeds, *shape[2:]))) for name in names}  # fmt: skip
+    # what the runs end at, of more draws than there are runs: the flow around the direction costs a tenth of the whole
+    more = {f"{name}_end": (("draw", "scale"), np.reshape([getattr(one, name)[-1] for one in ends], (draws, -1)))
+            for name in ("loss", "misalignment1", "misalignment2")}  # fmt: skip
     printed = {f"{name}_printed": ("scale", list(values)) for name, values in FIGURE_1.items()}
     index = {"start": ["small", "spectral"], "scale": list(SCALES), "time": time}
-    return xarray.Dataset(measured | theory | printed, index)
+    return xarray.Dataset(measured | theory | more | printed, index)
 
 
 def plot_factorisation(dataset):
@@ -90,44 +98,68 @@ def last(dataset, name) -> Any:
 
 
 def check_printed(name, printed):
-    """The largest distance from the printed means of log10, in standard deviations of one more draw of W2 W1."""
+    """How far the printed log10, the mean over the scales, is from the mean of our draws of W2 W1.
+
+    In units of what one more draw may differ by: three standard deviations in the limit of many, Student's quantile of
+    the same probability, 0.0027, for as many as there are. Ends are those of the flow around the one direction, which
+    the claims `predicted_run` and `predicted_plateaus` hold against the runs.
+    """
 
     def check(dataset):
-        values = np.log10(last(dataset, name))
-        spread = values.std("seed", ddof=1) * np.sqrt(1 + 1 / values.sizes["seed"])
-        return Verdict.compare(np.abs((values.mean("seed") - dataset[f"{printed}_printed"]) / spread).max(), "<=", 3.0)
+        from scipy import special
+
+        gap = (np.log10(dataset[f"{name}_end"]) - dataset[f"{printed}_printed"]).mean("scale")
+        apart = np.abs(gap.mean()) / (gap.std(ddof=1) * np.sqrt(1 + 1 / gap.size))
+        return Verdict.compare(
+            apart, "<=", -special.stdtrit(gap.size - 1, 0.00135),
+            quantity="distance of the printed log10 from our mean, in standard deviations of one more draw",
+        )  # fmt: skip
 
     return check
 
 
 def check_power_loss(dataset):
     """The power of the final loss in the scale."""
-    mean, error = mean_and_error(powers(last(dataset, "loss")))
-    return Verdict.worst(mean, ">=", 0.0, error)
+    mean, error = mean_and_error(powers(dataset.loss_end), "draw")
+    return Verdict.worst(mean, ">=", 0.0, error, quantity="slope of log final loss against log scale, mean over draws")
 
 
 def check_spectral_floor(dataset):
     """The largest loss of a spectral start, in units of the flow's own tolerance."""
     end = dataset.loss.sel(start="spectral").isel(time=-1).max()
-    return Verdict.compare(end / (FLOW["rtol"] * SIGMA) ** 2, "<=", 100.0)  # ten tolerances, squared
+    return Verdict.compare(
+        end / (FLOW["rtol"] * SIGMA) ** 2, "<=", 100.0,  # ten tolerances, squared
+        quantity="largest final loss of a spectral start, over the squared tolerance of the flow",
+    )  # fmt: skip
 
 
 def check_predicted(dataset):
     """The largest relative deviation of loss and norms from the prediction, over the norm of the start and rounding."""
     # the flow's tolerance, relative to a residual that is small itself
     own = FLOW["rtol"] * SIGMA / np.sqrt(last(dataset, "loss"))
-    unit = dataset.norm1.sel(start="small").isel(time=0) + own
+    unit = start_norm(dataset) + own
     gaps = [np.abs(dataset[name].sel(start="small") / dataset[f"{name}_theory"] - 1) / unit
             for name in ("loss", "norm1", "norm2")]  # fmt: skip
-    return Verdict.compare(max(float(gap.max()) for gap in gaps), "<=", 1.0)
+    return Verdict.compare(
+        max(float(gap.max()) for gap in gaps), "<=", 1.0,
+        quantity="largest relative deviation from the prediction, over the norm of the start",
+    )  # fmt: skip
+
+
+def start_norm(dataset) -> Any:
+    """The norm of all adapters at a small start."""
+    first = dataset.sel(start="small").isel(time=0)
+    return np.hypot(first.norm1, first.norm2)
 
 
 def check_plateaus(dataset):
     """The same of both misalignments at the end, when the direction has outgrown the rest of the start."""
-    start = dataset.norm1.sel(start="small").isel(time=0)
-    gaps = [np.abs(last(dataset, name) / dataset[f"{name}_theory"].isel(time=-1) - 1) / start
+    gaps = [np.abs(last(dataset, name) / dataset[f"{name}_theory"].isel(time=-1) - 1) / start_norm(dataset)
             for name in ("misalignment1", "misalignment2")]  # fmt: skip
-    return Verdict.compare(max(float(gap.max()) for gap in gaps), "<=", 1.0)
+    return Verdict.compare(
+        max(float(gap.max()) for gap in gaps), "<=", 1.0,
+        quantity="largest relative deviation from the predicted 1 - cos, over the norm of the start",
+    )  # fmt: skip
 
 
 # other quotients of the layers: powers of the scale when the first sub-phase ends, and at the end
@@ -165,7 +197,9 @@ def run_ratios(size, key):
         "imbalance": (norms[0] / norms[1]) ** 2,
         "misalignment_theory": np.asarray([one[0] for one in predicted]),
         "imbalance_theory": np.asarray([one[1] for one in predicted]),
-        "begin": np.asarray([2 * [sizes(lane[3])[0]] for lane in lanes]),
+        "begin": np.asarray([2 * [np.hypot(*sizes(lane[3]))] for lane in lanes]),
+        "rest": np.asarray([rest(one, of) for one, of in zip(ends, on, strict=True)]),
+        "w2": np.asarray([2 * [one["w2"][0]] for one in on]),
         "grown1": along[:, 0],
         "grown2": along[:, 1],
     }
@@ -194,47 +228,82 @@ def plot_ratios(dataset):
     return figure
 
 
+def slack(errors) -> Any:
+    """What relative errors at both ends change of a power between neighbouring scales."""
+    return (errors + errors.shift(scale=1)).isel(scale=slice(1, None)) / np.abs(np.log(errors.scale).diff("scale"))
+
+
+def nonlinear(one) -> Any:
+    """How far log of the growth, squared, may be from that of the linear phase, both layers together.
+
+    With p_k = |grown_k|^2 / 2, no less than the products that the layers have learnt, their rates are (w2 + p2) e and
+    (w1 + p1) e with e = delta - w2 p1 - w1 p2. As p_1 grows at 2 w2 e and p_2 at 2 w1 e or more, their integrals are
+    p_1 / (2 w2 e) and p_2 / (2 w1 e) at most, with the last e. What stays frozen, no more than the start, couples to
+    either layer with (w1 + w2) / delta of its square all that time, 2 log(1/alpha) / (5 - delta_w) in units of the
+    rate.
+    """
+    p1, p2, w1 = one.grown1**2 / 2, one.grown2**2 / 2, one.w2 * one.ratio
+    both = (w1 + one.w2) / SIGMA
+    left = 1 - (one.w2 * p1 + w1 * p2) / SIGMA
+    frozen = 2 * one.begin**2 * both * 2 * np.log(1 / one.scale) / (5 - one.ratio)
+    return (p1 * (1 / one.w2 + both) + p2 * (1 / w1 + both)) / left + frozen
+
+
 def check_imbalance_power(dataset):
     """How far the power of the grown parts' quotient is from the claimed one, when alignment ends."""
     one = dataset.sel(when="aligning")
-    measured = powers((one.grown1 / one.grown2) ** 2)
-    # the flow is linear up to the square of what has grown
+    gap = np.abs(powers((one.grown1 / one.grown2) ** 2) + 4 * (1 - one.ratio) / (5 - one.ratio))
     return Verdict.compare(
-        np.abs(measured + 4 * (1 - one.ratio) / (5 - one.ratio)).max(), "<=", 0.0, (one.grown1**2).max()
-    )
+        (gap - slack(nonlinear(one))).max(), "<=", 0.0,
+        quantity="largest distance from the claimed power of the imbalance, less what nonlinearity adds",
+    )  # fmt: skip
 
 
-def aligning_power(dataset) -> Any:
-    return powers(dataset.misalignment.sel(when="aligning"))
+def aligning_slack(one) -> Any:
+    """What the power of 1 - cos may be off by at a finite scale.
+
+    Let Z1 = gamma c' + W with W orthogonal to gamma and x = |W|_2^2 / (|c|^2 - |W|_2^2). The top right singular vector
+    is off c by an angle of |W c| |W| / (|c|^2 - |W|^2) over |c|, so that sin^2 is |W c|^2 / |c|^4 up to factors within
+    (1 +- x)^2 and 1 + x, and 1 - cos is half of it up to 1 + x/2: 3.5 x in logarithm.
+    """
+    x = one.rest / (one.grown1**2 - one.rest)
+    return slack(3.5 * x + nonlinear(one))
 
 
 def check_aligning_bound(dataset):
     """The power of 1 - cos less the claimed one, when alignment ends."""
-    mean, error = mean_and_error(aligning_power(dataset) - (3 + dataset.ratio) / (5 - dataset.ratio))
-    return Verdict.worst(mean, ">=", 0.0, error)
+    one = dataset.sel(when="aligning")
+    gap = powers(one.misalignment) - (3 + one.ratio) / (5 - one.ratio)
+    return Verdict.compare(
+        (gap + aligning_slack(one)).min(), ">=", 0.0,
+        quantity="least power of 1 - cos less the claimed one, plus what a finite scale takes off",
+    )  # fmt: skip
 
 
 def check_aligning_exact(dataset):
     """How far that power is from 4 / (5 - delta_w)."""
-    gap = np.abs(aligning_power(dataset) - 4 / (5 - dataset.ratio)).max()
-    # angles for their sines, and the linear phase for the flow
-    slack = (dataset.misalignment + dataset.grown1**2).sel(when="aligning").max()
-    return Verdict.compare(gap, "<=", 0.0, slack)
+    one = dataset.sel(when="aligning")
+    gap = np.abs(powers(one.misalignment) - 4 / (5 - one.ratio))
+    return Verdict.compare(
+        (gap - aligning_slack(one)).max(), "<=", 0.0,
+        quantity="largest distance of the power of 1 - cos from 4/(5 - delta_w), less what a finite scale adds",
+    )  # fmt: skip
 
 
-def claimed_power(dataset) -> Any:
-    return (1 + dataset.ratio) / (3 + dataset.ratio)
+def end_gap(dataset) -> Any:
+    """The power of 1 - cos at the end, less the claimed one, in every draw; and what a start of finite size moves."""
+    end = dataset.sel(when="end")
+    return powers(end.misalignment) - (1 + end.ratio) / (3 + end.ratio), slack(end.begin).max()
 
 
 def check_end_bound(dataset):
-    """The power of 1 - cos at the end, less the claimed one."""
-    mean, error = mean_and_error(powers(dataset.misalignment.sel(when="end")) - claimed_power(dataset))
-    return Verdict.worst(mean, ">=", 0.0, error)
+    gap, moved = end_gap(dataset)
+    return Verdict.compare(gap.min(), ">=", 0.0, moved, quantity="least final power of 1 - cos less the claimed one")
 
 
 def check_end_sharp(dataset):
-    mean, error = mean_and_error(powers(dataset.misalignment.sel(when="end")) - claimed_power(dataset))
-    return Verdict.worst(mean, "<=", 0.0, error)
+    gap, moved = end_gap(dataset)
+    return Verdict.compare(gap.max(), "<=", 0.0, moved, quantity="largest final power of 1 - cos less the claimed one")
 
 
 def check_end_theory(name):
@@ -242,7 +311,10 @@ def check_end_theory(name):
 
     def check(dataset):
         one = dataset.sel(when="end")
-        return Verdict.compare((np.abs(one[name] / one[f"{name}_theory"] - 1) / one.begin).max(), "<=", 1.0)
+        return Verdict.compare(
+            (np.abs(one[name] / one[f"{name}_theory"] - 1) / one.begin).max(), "<=", 1.0,
+            quantity=f"largest relative deviation of the final {name}, over the norm of the start",
+        )  # fmt: skip
 
     return check
 
@@ -250,10 +322,12 @@ def check_end_theory(name):
 def check_end_power(dataset):
     """How far the power at the end is from 4 - 2 delta_w, where the second layer stays small: the least quotient."""
     one = dataset.sel(when="end").isel(ratio=-1, pair=0)
-    mean, error = mean_and_error(powers(one.misalignment))
+    gap = np.abs(powers(one.misalignment) - 4 + 2 * one.ratio).max()
     # p2 / p1, and the quotient of the second layer's growth by its start
-    slack = float((1 / one.imbalance).max() + abs(one.ratio * np.log(one.scale)).max())
-    return Verdict.compare(np.abs(mean - 4 + 2 * one.ratio).max(), "<=", 0.0, 3 * error.max() + slack)
+    moved = float((1 / one.imbalance).max() + abs(one.ratio * np.log(one.scale)).max())
+    return Verdict.compare(
+        gap, "<=", 0.0, moved, quantity="largest distance of the final power of 1 - cos from 4 - 2 delta_w"
+    )
 
 
 MF, ALIGNMENT, SPECTRAL, HERE = "Figure 1", "Claim 3.2", "Theorem 4.1", "derived here"
