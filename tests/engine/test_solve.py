@@ -149,6 +149,41 @@ class TestStops:
             == tl.Status.converged
         )
 
+    @pytest.mark.parametrize("lowest", [-1.0, 2.0])
+    def test_what_falls_to_any_value_stalls_there(self, linear, lowest):
+        """A quantity that halves its distance to `lowest`, which may be negative, at each step."""
+
+        def watched(problem, state):
+            return lowest + state.x[0]
+
+        halving = Linear(jnp.ones(3), jnp.zeros(3))
+        rule = tl.stalled(watched, rtol=1e-3, patience=20, every=1)
+        solution = tl.solve(Relax(0.5), halving, key=KEY, steps=500, until=rule)
+        assert solution.status == tl.Status.stalled
+        # the last fall by a thousandth of its size is the tenth or eleventh
+        assert 20 < int(solution.steps) <= 32
+
+    def test_a_tolerance_is_not_rounded(self):
+        """1.0039 is 1 in bfloat16, and 1.0 is not below 0.999."""
+        held = Linear(jnp.ones(1, jnp.bfloat16), jnp.ones(1, jnp.bfloat16))
+
+        def watched(problem, state):
+            return state.x[0]
+
+        run = {"key": KEY, "steps": 2, "until": tl.below(watched, 0.999)}
+        assert tl.solve(Relax(jnp.bfloat16(0.1), jnp.bfloat16(0)), held, **run).status == tl.Status.max_steps
+
+    def test_what_a_rule_watches_is_checked(self, linear):
+        def run(rule):
+            tl.solve(Relax(0.1), linear, key=KEY, steps=2, until=rule)
+
+        with pytest.raises(TypeError, match=r"satisfied gives float64\[\]: return a truth, such as value < tol"):
+            run(norm)  # where below(norm, tol) was meant
+        with pytest.raises(TypeError, match=r"below gives float64\[3\]: return one number"):
+            run(tl.below(lambda problem, state: state.x, 1e-3))
+        with pytest.raises(TypeError, match=r"stalled gives int32\[\]: return one floating number"):
+            run(tl.stalled(lambda problem, state: jnp.int32(1)))
+
     def test_bad_rules(self, linear):
         with pytest.raises(ValueError, match="every"):
             tl.below(norm, 1e-3, every=0)

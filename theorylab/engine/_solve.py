@@ -22,13 +22,14 @@ from .lanes import split as split_arrays
 from .loop import Carry, Task, checked
 from .mesh import Split, as_mesh
 from .method import Method
-from .modules import parted, placed
+from .modules import parted, placed, whole
 from .program import highest
 from .progress import Progress
 from .provenance import provenance
 from .record import Record, as_records
 from .status import Status, from_code
 from .store import SolveStore
+from .traces import kept
 from .until import as_stops
 
 
@@ -92,7 +93,7 @@ class Solution(eqx.Module):
         Solution(status=max_steps, steps=3, value=f...[])
     """
 
-    value: PyTree[Array]
+    value: PyTree
     code: Int8[Array, ""]
     steps: Int[Array, ""]
     trace: Trace
@@ -183,8 +184,9 @@ def solve(
     times = [one.when.times(t0 + steps) for one in records]
     times = [t[t > t0] if t0 else t for t in times]
     begin = x0 if state is None else state
-    system, rebuild = split_arrays((method, problem, begin, records, stops))
-    task = Task(rebuild, warm=state is not None)
+    asked = (method, problem, begin, records, stops)
+    system, rebuild = split_arrays(asked)
+    task = Task(rebuild, state is not None, kept=kept(asked, state is not None))
     checked(task, system, key)
     if adjoint not in (None, "scan"):
         raise ValueError(f"adjoint must be None or 'scan', got {adjoint!r}")
@@ -195,8 +197,7 @@ def solve(
                 raise ValueError(
                     f"{name} needs the host, but this solve is traced (jit, vmap, grad or adjoint='scan'); drop it"
                 )
-        fused = _fused(task, system, key, t0, steps, times, records, method, bool(stops) and adjoint is None)
-        return _whole(problem, fused)
+        return _fused(task, system, key, t0, steps, times, (method, problem, records), bool(stops) and adjoint is None)
 
     stats = Stats()
     split = Split() if mesh is None else Split(as_mesh(list(as_mesh(mesh).devices.flat)[:1]))
@@ -218,7 +219,7 @@ def solve(
         drive(block, t0 + steps, stats, chunk=chunk, after=hooks)
         if saved is not None and not saved.finished:
             saved.finish(block)
-    solution = _whole(problem, _solution(block.carry, records, times, stats.as_dict(), origin))
+    solution = _solution(problem, block.carry, records, times, stats.as_dict(), origin)
     if throw:
         _throw(solution)
     return solution
@@ -291,36 +292,30 @@ def _check_steps(steps: Any) -> None:
         )
 
 
-def _fused(task, system, key, t0, steps, times, records, method, may_stop) -> Solution:
-    when, start = tables(times, t0 + steps), jnp.asarray(t0, jnp.int32)
+def _fused(task, system, key, t0, steps, times, asked, may_stop) -> Solution:
+    method, problem, records = asked
+    when, start = jax.tree.map(jnp.asarray, tables(times, t0 + steps)), jnp.asarray(t0, jnp.int32)
     carry = task.begin(system, key, start, when)
     streams = stream(key, "step")
     if may_stop:
         carry = task.advance(system, streams, start, tuple(jnp.int32(0) for _ in times), when.steps, when, carry)
     else:
         carry = task.unrolled(system, streams, start, when, carry, steps)
-    return _solution(carry, records, times, {}, {"method": type(method).__name__, "cites": list(method.cites)})
+    return _solution(problem, carry, records, times, {}, {"method": type(method).__name__, "cites": list(method.cites)})
 
 
-def _whole(problem: Any, solution: Solution) -> Solution:
-    """The solution with modules in the place of their arrays, where the problem knows the rest of them."""
-    if not hasattr(problem, "whole"):
-        return solution
-    return eqx.tree_at(lambda s: s.value, solution, problem.whole(solution.value), is_leaf=lambda x: x is None)
-
-
-def _solution(carry: Carry, records, times, stats: dict, origin: dict) -> Solution:
+def _solution(problem: Any, carry: Carry, records, times, stats: dict, origin: dict) -> Solution:
     lane, values, steps = carry.lane, {}, {}
     traced = isinstance(lane.steps, Tracer)
     for r, record in enumerate(records):
         reached = len(times[r]) if traced else int((times[r] <= int(lane.steps)).sum())
         for name in record.series:
-            values[name] = jax.tree.map(lambda x, n=reached: x[:n], carry.rows[r][name])
+            values[name] = jax.tree.map(lambda x, n=reached: x if len(x) == n else x[:n], carry.rows[r][name])
             steps[name] = times[r][:reached]
         for name, reduction in record.reductions.items():
             values[name] = reduction.result(lane.reductions[r][name])
     values = {name: values[name] for record in records for name in record.what}
-    return Solution(lane.value, lane.code, lane.steps, Trace(values, steps), carry.state, stats, origin)
+    return Solution(whole(problem, lane.value), lane.code, lane.steps, Trace(values, steps), carry.state, stats, origin)
 
 
 def _logger(log, records, times, start) -> Callable[[Block], None]:

@@ -13,7 +13,7 @@ from jaxtyping import Array, PyTree
 from .lanes import Kind
 from .loop import NEVER, Carry, Lane, Tables, Task
 from .mesh import Split
-from .program import call, compiled, trace
+from .program import Traced, call, compiled, trace
 from .status import RUNNING
 
 FEWEST = 4  # lanes: below this a matrix product is no faster, and its last bits differ most
@@ -21,11 +21,8 @@ SHRINK = 2  # compaction waits until this factor is to be had
 
 
 def tables(times: Sequence[np.ndarray], steps: int) -> Tables:
-    """The run-time tables of a run, each schedule closed by `NEVER`."""
-    return Tables(
-        tuple(jnp.asarray(np.append(t, NEVER), jnp.int32) for t in times),
-        jnp.asarray(steps, jnp.int32),
-    )
+    """The run-time tables of a run, each schedule closed by `NEVER`; in NumPy, which costs a call least."""
+    return Tables(tuple(np.append(t, NEVER).astype(np.int32) for t in times), np.asarray(steps, np.int32))
 
 
 @dataclass
@@ -51,14 +48,17 @@ class Block:
         """Lanes at their starting points."""
         outer, inner = _width(task, system, keys, "outer"), _width(task, system, keys, "inner")
         system, keys, streams = _put(task, split, system, keys, streams)
-        start = jnp.asarray(t0, jnp.int32)
-        local = _local(task, split, system, keys, (start, when))
-        traced = trace(task.begin, *local)
+        start = np.asarray(t0, np.int32)
+        args = (system, keys, start, when)
+        traced = task.kept.get(
+            ("begin", split, task.levels),
+            args,
+            lambda: trace(task.begin, *_local(task, split, system, keys, (start, when))),
+        )
         carry_axes = _carry_axes(task, jax.tree.unflatten(traced.tree, range(traced.tree.num_leaves)), split.level)
         wrap = split.wrap(_in_axes(task, split, system, keys, (start, when)), carry_axes)
-        run, program, new = compiled(traced, (system, keys, start, when), (), wrap, layout=split)
-
-        carry = run((system, keys, start, when), ())
+        run, program, new = compiled(traced, args, (), wrap, layout=split)
+        carry = run(args, ())
         cost = program.compile_seconds if new else 0.0
         return cls(task, system, streams, when, split, carry, t0, np.arange(outer), np.arange(inner), None, cost)
 
@@ -75,9 +75,14 @@ class Block:
             task, split, args = self.task, self.split, self._args(self.t)
             shared = args[2:]
             axes = _carry_axes(task, self.carry, split.level)
-            local = _local(task, split, self.system, self.streams, shared)
-            carry = [split.local(x, axis) for x, axis in zip(jax.tree.leaves(self.carry), axes, strict=True)]
-            traced = trace(task.advance, *local, jax.tree.unflatten(jax.tree.structure(self.carry), carry))
+
+            def look() -> Traced:
+                local = _local(task, split, self.system, self.streams, shared)
+                carry = [split.local(x, axis) for x, axis in zip(jax.tree.leaves(self.carry), axes, strict=True)]
+                return trace(task.advance, *local, jax.tree.unflatten(jax.tree.structure(self.carry), carry))
+
+            name = ("advance", split, task.levels)
+            traced = task.kept.get(name, (*args, self.carry), look)
             wrap = split.wrap([*_in_axes(task, split, self.system, self.streams, shared), *axes], axes)
             run, program, new = compiled(traced, args, self.carry, wrap, layout=split)
             self.compile_seconds += program.compile_seconds if new else 0.0
@@ -87,12 +92,8 @@ class Block:
     _program: Any = None
 
     def _args(self, t1: int) -> tuple:
-        positions = tuple(
-            jnp.asarray(np.searchsorted(np.asarray(times), self.t, side="left"), jnp.int32)
-            for times in self.tables.times
-        )
-        t0 = jnp.asarray(self.t, jnp.int32)
-        return self.system, self.streams, t0, positions, jnp.asarray(t1, jnp.int32), self.tables
+        positions = tuple(np.asarray(np.searchsorted(times, self.t), np.int32) for times in self.tables.times)
+        return self.system, self.streams, np.asarray(self.t, np.int32), positions, np.asarray(t1, np.int32), self.tables
 
     # -- the host's view -----------------------------------------------------------------------------------------------
 
@@ -118,14 +119,14 @@ class Block:
     def harvest(self, lane: Lane | None = None) -> tuple[Lane, tuple]:
         """What the lanes have to show, as NumPy arrays (outer, inner, ...) over all lanes of the block."""
         levels = self.task.levels
-        shown: Lane = jax.tree.map(self._lanes, (lane or self.carry.lane)._replace(stops=()))
+        lanes = (self.carry.lane if lane is None else lane)._replace(stops=())
 
         def rows(buffer):
             buffer = np.asarray(buffer)
             places = [p for p in (levels.buffer_place("outer"), levels.buffer_place("inner")) if p is not None]
             return self._lanes(np.moveaxis(buffer, places, range(len(places))))
 
-        now = (shown, jax.tree.map(rows, self.carry.rows))
+        now = (jax.tree.map(self._lanes, lanes), jax.tree.map(rows, self.carry.rows))
         if self.results is None:
             return now
         kept = np.ix_(self.outer, self.inner)

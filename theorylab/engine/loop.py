@@ -21,6 +21,7 @@ from .keys import stream
 from .lanes import Kind, Levels, _one_by_one, batched
 from .record import Record
 from .status import DIVERGED, INVALID, MAX_STEPS, NONFINITE, RUNNING
+from .traces import Kept
 from .until import Stop
 
 HEALTH_STRIDE = 16  # steps between tests for divergence: cheap beside 16 steps, and 1e12 is far below overflow
@@ -50,8 +51,8 @@ class Carry(NamedTuple):
 class Tables(NamedTuple):
     """Run-time arguments that say when: the step counts of each record (then `NEVER`), and the last step."""
 
-    times: tuple[Int32[Array, " n"], ...]
-    steps: Int32[Array, ""]
+    times: tuple[Int32[Array | np.ndarray, " n"], ...]
+    steps: Int32[Array | np.ndarray, ""]
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Task:
 
     rebuild: Callable[[Sequence[Array]], tuple[Any, Any, Any, tuple[Record, ...], tuple[Stop, ...]]]
     warm: bool = False  # x0 is a state
+    kept: Kept = field(default_factory=lambda: Kept(False), compare=False)  # of what `rebuild` makes
     levels: Levels = field(default_factory=Levels)
 
     # -- one lane ------------------------------------------------------------------------------------------------------
@@ -289,11 +291,14 @@ def checked(task: Task, system: list[Any], key: Any) -> PyTree[jax.ShapeDtypeStr
 
     **Raises** `TypeError` that names the first leaf that drifts.
     """
-    t = jax.ShapeDtypeStruct((), jnp.int32)
-    before = jax.eval_shape(task.first_state, system, key)
-    after = jax.eval_shape(task.next_state, system, key, before, t)
-    check_kept(f"{type(task.rebuild(system)[0]).__name__}.step", before, after)
-    return before
+
+    def look() -> PyTree[jax.ShapeDtypeStruct]:
+        before = jax.eval_shape(task.first_state, system, key)
+        after = jax.eval_shape(task.next_state, system, key, before, jax.ShapeDtypeStruct((), jnp.int32))
+        check_kept(f"{type(task.rebuild(system)[0]).__name__}.step", before, after)
+        return before
+
+    return task.kept.get("state", (system, key), look)
 
 
 def inner_dependence(task: Task, system: list[Any], key: Any, flags: Sequence[bool], own_keys: bool) -> list[bool]:

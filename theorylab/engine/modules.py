@@ -45,7 +45,7 @@ def placed(problem: Any, x0: PyTree) -> tuple[Any, PyTree]:
     **Raises** `TypeError` where the starting point holds more, and the problem has no loss to take it.
     """
     x0, rest = parted(x0)
-    if rest is None or hasattr(problem, "whole"):
+    if rest is None or callable(getattr(problem, "whole", None)):
         return problem, x0
     if not hasattr(problem, "loss"):
         raise TypeError(
@@ -53,6 +53,12 @@ def placed(problem: Any, x0: PyTree) -> tuple[Any, PyTree]:
             " games.min_max(f, n, start=(u, v)), or start from eqx.partition(x0, eqx.is_inexact_array)[0]"
         )
     return Whole(problem, rest), x0
+
+
+def whole(problem: Any, x: PyTree) -> PyTree:
+    """An iterate with what its problem keeps of the modules in it."""
+    put_back = getattr(problem, "whole", None)
+    return put_back(x) if callable(put_back) else x
 
 
 def parted(x: PyTree, name: str = "x0") -> tuple[PyTree, Rest | None]:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
@@ -15,12 +14,13 @@ from .dataset import columns, describe
 from .keys import build_key, seed_key, stream
 from .lanes import Levels, build_lanes, dependence, first_lane, lane_shapes, product
 from .lanes import split as split_arrays
-from .loop import Task, checked, inner_dependence
+from .loop import Carry, Task, checked, inner_dependence
 from .mesh import split
 from .method import Method
 from .modules import placed
 from .record import Record
 from .store import fingerprint
+from .traces import kept
 
 SEED = "seed"
 PLENTY = 256  # times what a lane carries: below that, a look at the compiled program, whose scratch nobody guesses
@@ -78,10 +78,10 @@ class Plan:
             return (method, *placed(problem, x0), *rules)
 
         self.system, axes = system, {**moving, SEED: draws.build}
-        depends = dependence(system, axes)
+        depends = kept(rules, build, static).get("dependence", axes, lambda: dependence(system, axes))
         self.first = lambda: first_lane(system, axes)[0]
-        self.single, rebuild = _looked_at(system, axes, draws.wrap(draws.own[0]))
-        self.method, problem, *_ = rebuild(list(np.zeros(len(self.single))))
+        one, self.single = _looked_at(system, axes, draws.wrap(draws.own[0]))
+        self.method, problem, *_ = _placeholder(one.rebuild, self.single)
         begin = len(split_arrays(self.method)[0])
         end = begin + len(split_arrays(problem)[0])
         outer = set().union(*depends[begin:end]) if coupling == "all" else {SEED}.union(*depends[begin:end])
@@ -97,7 +97,6 @@ class Plan:
         self.key = draws.wrap(draws.own[0])
         self.shape = (len(self.keys), len(next(iter(self.inner_values.values()))) if self.inner else 1)
 
-        one = Task(rebuild)
         mode = "none" if not self.inner else self.method.lanes if lanes == "auto" else lanes
         around = lanes == "map" or (lanes == "auto" and jax.default_backend() == "cpu")
         flags = [i for _, i in self.depends]
@@ -111,7 +110,8 @@ class Plan:
         elif mode == "map":
             state = [True] * len(jax.tree.leaves(jax.eval_shape(one.first_state, self.single, self.key)))
         else:
-            state = inner_dependence(one, wide, key, flags, self.own_keys)
+            name = ("inner", *flags, self.own_keys)
+            state = one.kept.get(name, (wide, key), lambda: inner_dependence(one, wide, key, flags, self.own_keys))
         levels = Levels(tuple(self.depends), tuple(state), mode, "around" if around else "inside", self.own_keys)
         self.task = replace(one, levels=levels)
 
@@ -140,12 +140,16 @@ class Plan:
 
     def layout(self, records: Sequence[Record]) -> dict[str, Any]:
         """What the result will hold, from shapes alone."""
-        times, steps = self.when
-        task = replace(self.task, levels=Levels())
-        carry = jax.eval_shape(task.begin, self.single, self.key, jnp.int32(0), tables(times, steps))
+        times, carry = self.when[0], self._carry()
         lane = jax.tree.map(lambda x: np.zeros((1, 1, *x.shape), x.dtype), carry.lane._replace(stops=()))
         rows = jax.tree.map(lambda x: np.zeros((1, 1, *x.shape), x.dtype), carry.rows)
         return describe(columns((lane, rows), records, times), records, times)
+
+    def _carry(self) -> Carry:
+        """The shapes of what one lane carries."""
+        task = replace(self.task, levels=Levels())
+        args = self.single, self.key, np.int32(0), tables(*self.when)
+        return task.kept.get("carry", args, lambda: jax.eval_shape(task.begin, *args))
 
     def fingerprint(self) -> dict[str, str]:
         return fingerprint(replace(self.task, levels=Levels()), self.first(), self.key)
@@ -186,10 +190,9 @@ class Plan:
     def _guess(self, limit: int) -> tuple[int, int, int]:
         """How many outer and inner lanes fit into `limit` bytes, and what they take, from the sizes of arrays alone."""
         outer, inner = self.shape
-        times, steps = self.when
-        task = replace(self.task, levels=Levels())
-        carry = jax.eval_shape(task.begin, self.single, self.key, jnp.int32(0), tables(times, steps))
-        lane = 2 * sum(_bytes(x) for x in jax.tree.leaves(carry))  # donated: one copy moves, one is being written
+        lane = 2 * sum(
+            _bytes(x) for x in jax.tree.leaves(self._carry())
+        )  # donated: one copy moves, one is being written
         own = {flags: 0 for flags in ((False, False), (False, True), (True, False), (True, True))}
         for x, flags in zip(self.single, self.depends, strict=True):
             own[flags] += _bytes(x)
@@ -227,24 +230,35 @@ class Plan:
         return Block.begin(task, leaves, keys, streams, tables(times, steps), spread, 0)
 
 
-def _looked_at(system: Callable, axes: Mapping[str, np.ndarray], key: PRNGKeyArray) -> tuple[list[Any], Callable]:
-    """One lane's shapes and the function that rebuilds it, after a look that its step keeps them."""
+def _looked_at(system: Callable, axes: Mapping[str, np.ndarray], key: PRNGKeyArray) -> tuple[Task, list[Any]]:
+    """The code of one lane and its shapes, after a look that its step keeps them."""
     escaped = jax.errors.UnexpectedTracerError
+
+    def look(found: tuple[list[Any], Callable]) -> Task:
+        shapes, rebuild = found
+        task = Task(rebuild, kept=kept(_placeholder(rebuild, shapes)))
+        checked(task, shapes, key)
+        return task
+
     try:
         found = lane_shapes(system, axes)
-        checked(Task(found[1]), found[0], key)
+        return look(found), found[0]
     except escaped:
         # a function that `build` made holds an array that it made too: concrete, if no axis touches it, in a real run
         found = first_lane(system, axes)
         try:
-            checked(Task(found[1]), found[0], key)
+            task = look(found)
         except escaped as error:
             raise TypeError(
                 "build: a function that it returns closes over a value of an axis. Pass that value as an array that the"
                 " problem or the method holds (for instance data=...), so that each lane has its own."
             ) from error
-        return [jax.ShapeDtypeStruct(x.shape, x.dtype, weak_type=x.weak_type) for x in found[0]], found[1]
-    return found
+        return task, [jax.ShapeDtypeStruct(x.shape, x.dtype, weak_type=x.weak_type) for x in found[0]]
+
+
+def _placeholder(rebuild: Callable, shapes: Sequence[Any]) -> tuple:
+    """Method, problem and the rest with numbers in the place of their arrays."""
+    return rebuild([np.float64(0)] * len(shapes))
 
 
 def _padded(start: int, stop: int, width: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from jaxtyping import Array, Int8
 
 
 class Status(eqx.Enumeration):
-    """How a lane ended.
+    """How a lane ended, in terms of its readout, which is tested every 16 steps, and of the rules of `until`.
 
     `Status[status]` gives the sentence, `status == Status.converged` compares.
 
@@ -14,22 +14,25 @@ class Status(eqx.Enumeration):
 
         >>> import theorylab as tl
         >>> tl.Status[tl.Status.converged]
-        'converged: the stopping rule `until` was met.'
+        'converged: the stopping rule `until` was met at this step, which proves what that rule tests.'
     """
 
     running = "running: the lane has neither stopped nor used up its steps."
-    converged = "converged: the stopping rule `until` was met."
+    converged = "converged: the stopping rule `until` was met at this step, which proves what that rule tests."
     max_steps = "max_steps: all steps were taken and no stopping rule was met."
-    stalled = "stalled: the watched quantity stopped improving. Try another step size, or a longer patience."
+    stalled = (
+        "stalled: the watched quantity stopped falling, at its lowest or held up. Try another step size, or a longer"
+        " patience, to see which."
+    )
     diverged = (
-        "diverged: the iterate grew by more than a factor of 1e12. Try a smaller step size; the method's theory gives"
-        " a cap."
+        "diverged: an entry of the readout passed 1e12 times the largest at the start (and 1e12). Try a smaller step"
+        " size; the method's theory gives a cap."
     )
     nonfinite = (
-        "nonfinite: the iterate holds a NaN or an infinity. Check the problem's data at the starting point, then try a"
-        " smaller step size or float64."
+        "nonfinite: the readout, or a loss that is watched, holds a NaN or an infinity. Check the problem's data at the"
+        " starting point, then try a smaller step size or float64."
     )
-    invalid = "invalid: a hyper-parameter of this lane is out of range, so it was not run."
+    invalid = "invalid: a hyper-parameter of this lane is out of range; its results are NaN."
 
 
 NAMES = ("running", "converged", "max_steps", "stalled", "diverged", "nonfinite", "invalid")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Int8, PyTree
 
@@ -77,7 +78,12 @@ class AnyOf(eqx.Module):
 class below(Stop):
     """Converged once the scalar `fn(problem, state)` is at most `tol`.
 
+    It proves that of the step where the lane stopped, and nothing of what `fn` stands for: a small step is not yet a
+    small error. NaN is not below anything.
+
     **Arguments**: `fn(problem, state)`, (); `tol`, (), in its unit; `every`, steps from one test to the next.
+
+    **Raises** `TypeError`, when the run is traced, for an `fn` that gives no scalar.
 
     **Source**: derived here; tested against the first step that a closed form gives.
 
@@ -89,8 +95,13 @@ class below(Stop):
 
     tol: Float[Array, ""] = eqx.field(converter=jnp.asarray)
 
+    def init(self, value):
+        _check_scalar("below", value)
+
     def update(self, carry, value, t):
-        return carry, _code(value <= self.tol.astype(value.dtype), CONVERGED)
+        # in the wider of the two types, since a rounded tolerance is another one
+        wide = max(value.dtype, self.tol.dtype, key=lambda d: jnp.issubdtype(d, jnp.floating) * d.itemsize)
+        return carry, _code(value.astype(wide) <= self.tol.astype(wide), CONVERGED)
 
 
 class satisfied(Stop):
@@ -100,6 +111,8 @@ class satisfied(Stop):
 
     **Arguments**: `fn(problem, state)`, a boolean (); `every`, steps from one test to the next.
 
+    **Raises** `TypeError`, when the run is traced, for an `fn` that gives a number: any but zero would be true.
+
     **Source**: derived here.
 
         >>> import theorylab as tl
@@ -108,15 +121,23 @@ class satisfied(Stop):
         5
     """
 
+    def init(self, value):
+        _check_scalar("satisfied", value, jnp.bool_, "a truth, such as value < tol, or use below(fn, tol)")
+
     def update(self, carry, value, t):
         return carry, _code(value, CONVERGED)
 
 
 class stalled(Stop):
-    """Stalled once the scalar `fn(problem, state)` has not fallen by the factor `1 - rtol` for `patience` steps.
+    """Stalled once the lowest value of the scalar `fn(problem, state)` has not fallen by the share `rtol` of its size
+    for `patience` steps.
+
+    It proves no more: a quantity at its minimum stalls as one does that the step size holds up.
 
     **Arguments**: `fn(problem, state)`, (); `rtol`, the relative fall that counts, (); `patience`, steps; `every`,
     steps from one test to the next.
+
+    **Raises** `TypeError`, when the run is traced, for an `fn` that gives no floating scalar.
 
     **Source**: derived here.
 
@@ -130,13 +151,22 @@ class stalled(Stop):
     patience: Int[Array, ""] = eqx.field(converter=lambda p: jnp.asarray(p, jnp.int32), default=50)
 
     def init(self, value):
+        _check_scalar("stalled", value, jnp.floating, "one floating number")
         return jnp.full_like(value, jnp.inf), jnp.int32(0)
 
     def update(self, carry, value, t):
         best, since = carry
-        better = value < best * (1 - self.rtol.astype(value.dtype))
+        fall = self.rtol.astype(value.dtype) * jnp.abs(best)  # of a negative value too
+        better = jnp.where(jnp.isinf(best), value < best, value < best - fall)
         best, since = jnp.where(better, value, best), jnp.where(better, t, since)
         return (best, since), _code(t - since >= self.patience, STALLED)
+
+
+def _check_scalar(name: str, value: Any, kind: Any = jnp.number, cure: str = "one number") -> None:
+    """**Raises** `TypeError` for a watched value that is no scalar of this kind."""
+    for leaf in jax.tree.leaves(value):
+        if jax.tree.structure(value).num_nodes > 1 or leaf.shape != () or not jnp.issubdtype(leaf.dtype, kind):
+            raise TypeError(f"until: the function of {name} gives {leaf.dtype}{list(leaf.shape)}: return {cure}")
 
 
 def _code(stop: Array, code: int) -> Int8[Array, ""]:
