@@ -15,7 +15,7 @@ from typing import Any, cast, get_args
 import tyro
 from tyro.conf import Positional
 
-from theorylab.papers import Paper, Size, UnknownName, choose, cite, find, slugs
+from theorylab.papers import Paper, Size, UnknownName, choose, cite, find, plain, slugs
 
 # jax, xarray, matplotlib and rich load inside the commands that use them: `list`, `show` and `cite` answer at once
 
@@ -267,7 +267,7 @@ def _card(paper: Paper) -> dict[str, Any]:
 
 
 def _wrapped(text: str, indent: str) -> str:
-    return textwrap.fill(text, 100, initial_indent=indent, subsequent_indent=indent + "  ")
+    return textwrap.fill(plain(text), 100, initial_indent=indent, subsequent_indent=indent + "  ")
 
 
 def _print_json(value: Any) -> None:

@@ -16,6 +16,7 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 
 BAR = re.compile(r'<mo(?: fence="false")? stretchy="false">(&#x0007C;|&#x02016;)</mo>')
+FUNCTION = re.compile(r"(<mi>(?:log|exp|sin|cos|det|max|min)</mi>)(?=<m(?:i|n|sub|sup|frac|row)>)")
 STYLED = re.compile(r'<(m[in]) mathvariant="(script|bold|double-struck|bold-italic)">(\w+)</m[in]>')
 
 
@@ -44,6 +45,7 @@ def _write(writer: Any, node: Any, display: str) -> None:
         # browsers have letters of these styles, not the attribute; and they set bars apart, as if between two things
         found = STYLED.sub(lambda match: f"<{match[1]}>{_styled(match[2], match[3])}</{match[1]}>", found)
         found = BAR.sub(r'<mo stretchy="false" lspace="0" rspace="0">\1</mo>', found)
+        found = FUNCTION.sub(r'\1<mspace width="0.17em"/>', found)
         wrong = "a command is unknown" if "\\" in found else ""
     if wrong:
         logging.getLogger(__name__).warning("this formula cannot be read (%s): %s", wrong, text, location=node)
