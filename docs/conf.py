@@ -29,7 +29,7 @@ exclude_patterns = ["_build", "gallery", "results", "examples/*.ipynb"]
 nitpicky = True
 nitpick_ignore_regex = [(r"py:(class|exc|data)", ".*")]  # types in signatures are other libraries'
 add_module_names = False
-python_maximum_signature_line_length = 100
+python_maximum_signature_line_length = 80
 highlight_language = "python"
 
 sphinx_gallery_conf = {

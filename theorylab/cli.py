@@ -17,7 +17,7 @@ import tyro
 from tyro.conf import Positional
 
 from theorylab import __version__
-from theorylab.papers import Paper, Size, UnknownName, choose, cite, find, slugs
+from theorylab.papers import Paper, Size, UnknownName, choose, cite, find, plain, slugs
 
 # jax, xarray, matplotlib and rich load inside the commands that use them: `list`, `show` and `cite` answer at once
 
@@ -317,7 +317,7 @@ def _card(paper: Paper) -> dict[str, Any]:
 def _wrapped(text: str, first: str = "", later: str | None = None) -> str:
     """Text that fits the terminal."""
     width = min(shutil.get_terminal_size().columns, 100)
-    return textwrap.fill(text, width, initial_indent=first, subsequent_indent=first if later is None else later)
+    return textwrap.fill(plain(text), width, initial_indent=first, subsequent_indent=first if later is None else later)
 
 
 def _print_json(value: Any) -> None:

@@ -1,5 +1,6 @@
-"""The API reference: one page a package, from the stubs that list its public names and the docstrings behind them.
+"""The API reference, from the stubs that list the public names and the docstrings behind them: one page a concept.
 
+A concept is a module. A package with few names is one page; another has a page that leads to those of its concepts.
 Docstrings are Markdown, so that a page is one too, and the parser of the guides reads both.
 """
 
@@ -7,6 +8,7 @@ import ast
 import importlib
 import inspect
 import re
+import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -17,6 +19,8 @@ from sphinx.util.inspect import signature, stringify_signature
 import theorylab
 
 ROOT = Path(theorylab.__path__[0])
+WHOLE = 16  # names that one page shows
+ACRONYMS = {"clt": "CLT", "dit": "DiT", "gan": "GAN", "lora": "LoRA"}
 
 
 @dataclass
@@ -30,13 +34,26 @@ class Page:
 
 
 def pages() -> dict[str, str]:
-    """Every page's Markdown by the name of its module, and the index."""
+    """Every page's Markdown by its name, and the index."""
     found = _pages()
     links = {}
     for page in found:
         links |= {f"{page.name}.{name}": f"{page.name}.{name}" for name in page.items}
         links |= {_home(item): f"{page.name}.{name}" for name, item in page.items.items()}
-    return {page.name: _page(page, links) for page in found} | {"index": _index(found)}
+    modules = [page for page in found if not hasattr(page.module, "__path__")]
+    made, inner = {}, set()
+    for page in found:
+        if len(page.items) > WHOLE:
+            concepts = {_document(module): names for module, names in _by_module(page).items()}
+            made |= {name: _concept(page, names, links) for name, names in concepts.items()}
+            beneath = [one for one in modules if one.name.rpartition(".")[0] == page.name and one.name not in concepts]
+            made[page.name] = _overview(page, concepts, beneath)
+            inner |= {*concepts, *(one.name for one in beneath)}
+        elif page.name in made:  # a module of its own, some of whose names the package has too
+            made[page.name] += f"\n## In {page.name}\n\n{_body(page, links, introduced=True)}\n"
+        else:
+            made[page.name] = f"# {page.name}\n\n{_body(page, links)}\n"
+    return made | {"index": _index([page for page in found if page.name not in inner])}
 
 
 def _pages() -> list[Page]:
@@ -82,34 +99,90 @@ def _home(item: Any) -> str:
     return f"{module}.{getattr(item, '__name__', '')}"
 
 
-def _index(found: list[Page]) -> str:
-    rows = "\n".join(f"- {{doc}}`{page.name}`: {_first_line(page.module)}" for page in found)
-    contents = "\n".join(f"{page.name.removeprefix('theorylab.')} <{page.name}>" for page in found)
-    return (
+def _index(listed: list[Page]) -> str:
+    rooms = {f"theorylab.{room}" for room in theorylab.papers.slugs().values()}
+    papers = {"theorylab.papers", "theorylab.report", "theorylab.figures"}
+    groups: dict[str, list[Page]] = {"Run": [], "Rooms": [], "Papers": [], "Beneath": []}
+    for page in listed:
+        of_run = page.name == "theorylab" or page.name.startswith("theorylab.engine")
+        group = "Run" if of_run else "Rooms" if page.name in rooms else "Papers" if page.name in papers else "Beneath"
+        groups[group].append(page)
+    parts = [
         "# API reference\n\nEvery public name, as `import theorylab as tl` gives it: `theorylab.games` is `tl.games`."
-        f" The examples run as tests.\n\n{rows}\n\n```{{toctree}}\n:hidden:\n\n{contents}\n```\n"
-    )
-
-
-def _page(page: Page, links: dict[str, str]) -> str:
-    parts = [f"# {page.name}\n\n```{{py:module}} {page.name}\n```\n\n{_markdown(page.module, links, page.name)}"]
-    if page.elsewhere:
-        parts.append("Also here: " + ", ".join(f"{{py:obj}}`{name}`" for name in sorted(page.elsewhere)) + ".")
-    by_module: dict[str, list[str]] = {}
-    for name, item in page.items.items():
-        by_module.setdefault(getattr(item, "__module__", page.name), []).append(name)
-    for module, names in by_module.items():
-        if module != page.module.__name__ and module.startswith("theorylab"):
-            last = module.rpartition(".")[2].strip("_").replace("_", " ").capitalize()
-            parts.append(f"## {last}\n\n{_markdown(importlib.import_module(module), links, page.name)}")
-        parts += [_entry(page.name, name, page.items[name], links) for name in names]
+        " The examples run as tests. What to use for what is said by the pages of the rooms, and by"
+        " [choosing a method](../guides/choosing_a_method.md)."
+    ]
+    for group, found in groups.items():
+        rows = "\n".join(f"- {{doc}}`{page.name}`: {_first_line(page.module)}" for page in found)
+        parts.append(f"## {group}\n\n{rows}\n\n{_toctree({page.name: _short(page.name) for page in found})}")
     return "\n\n".join(parts) + "\n"
+
+
+def _toctree(titles: dict[str, str]) -> str:
+    return "\n".join(["```{toctree}", ":hidden:", "", *(f"{title} <{name}>" for name, title in titles.items()), "```"])
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("theorylab.")
+
+
+def _overview(page: Page, concepts: dict[str, list[str]], beneath: list[Page]) -> str:
+    """A package of many names: its concepts, each with what it is, and their names."""
+    parts = [f"# {page.name}\n\n```{{py:module}} {page.name}\n```\n\n{_text(page.module)}", _elsewhere(page)]
+    if (Path(__file__).parents[1] / "rooms" / f"{_short(page.name)}.md").exists():
+        parts.append(f"What to use for what: {{doc}}`../rooms/{_short(page.name)}`.")
+    lines = []
+    for name, names in concepts.items():
+        listed = ", ".join(f"{{py:obj}}`{one} <{page.name}.{one}>`" for one in names)
+        module = importlib.import_module(page.items[names[0]].__module__)
+        lines.append(f"- {{doc}}`{_title(name)} <{name}>`: {_first_line(module)} {listed}")
+    lines += [f"- {{doc}}`{_short(one.name)} <{one.name}>`: {_first_line(one.module)}" for one in beneath]
+    titles = {name: _title(name) for name in concepts} | {one.name: _short(one.name) for one in beneath}
+    return "\n\n".join([*filter(None, parts), "\n".join(lines), _toctree(titles)]) + "\n"
+
+
+def _concept(page: Page, names: list[str], links: dict[str, str]) -> str:
+    module = importlib.import_module(page.items[names[0]].__module__)
+    title = f"# {_title(_document(module.__name__))}\n\nIn {{py:mod}}`{page.name}`."
+    entries = [_entry(page.name, name, page.items[name], links) for name in names]
+    return "\n\n".join([title, _markdown(module, links, page.name), *entries]) + "\n"
+
+
+def _document(module: str) -> str:
+    return module.replace("._", ".")
+
+
+def _title(name: str) -> str:
+    words = " ".join(ACRONYMS.get(word, word) for word in name.rpartition(".")[2].split("_"))
+    return words[0].upper() + words[1:]
+
+
+def _by_module(page: Page) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, item in page.items.items():
+        found.setdefault(getattr(item, "__module__", page.name), []).append(name)
+    return found
+
+
+def _elsewhere(page: Page) -> str:
+    names = ", ".join(f"{{py:obj}}`{name}`" for name in sorted(page.elsewhere))
+    return f"Also here: {names}." if names else ""
+
+
+def _body(page: Page, links: dict[str, str], introduced: bool = False) -> str:
+    parts = [f"```{{py:module}} {page.name}\n```", "" if introduced else _markdown(page.module, links, page.name)]
+    parts = [*filter(None, parts), _elsewhere(page)]
+    for module, names in _by_module(page).items():
+        if module != page.module.__name__ and module.startswith("theorylab"):
+            parts.append(f"## {_title(module)}\n\n{_markdown(importlib.import_module(module), links, page.name)}")
+        parts += [_entry(page.name, name, page.items[name], links) for name in names]
+    return "\n\n".join(filter(None, parts))
 
 
 def _entry(package: str, name: str, item: Any, links: dict[str, str]) -> str:
     if not _is_code(item):
         return f"`````{{py:data}} {name}\n:module: {package}\n:value: {item!r}\n`````"
-    kind = "function" if not isinstance(item, type) else "exception" if issubclass(item, Exception) else "class"
+    kind = "function" if not isinstance(item, type) else "exception" if _is_exception(item) else "class"
     members = [] if kind != "class" else [_member(package, name, *pair, links) for pair in _members(item)]
     aliased = f":canonical: {_alias(package, name, item)}\n"
     body = "\n\n".join([_markdown(item, links, package), *members])
@@ -146,12 +219,55 @@ def _member(package: str, owner: str, name: str, member: Any, links: dict[str, s
 
 
 def _signature(item: Any, skip_first: bool = False) -> str:
-    if isinstance(item, type) and issubclass(item, Exception):
+    """The signature with its types as the source has them, which are shorter than those that Python keeps."""
+    if _is_exception(item):
         return ""
-    found = signature(item)
-    if skip_first:
-        found = found.replace(parameters=list(found.parameters.values())[1:])
-    return stringify_signature(found, show_annotation=False, show_return_annotation=False)
+    found, types = signature(item), _annotations(item)
+    parameters = [
+        one.replace(annotation=types.get(one.name, one.empty), default=_Written.of(one.default))
+        for one in list(found.parameters.values())[skip_first:]
+    ]
+    returns = types.get("return", found.empty)
+    return stringify_signature(found.replace(parameters=parameters, return_annotation=returns))
+
+
+class _Written(str):
+    """A default that Python shows as `<function f at 0x...>`, by its name."""
+
+    __repr__ = str.__str__
+
+    @classmethod
+    def of(cls, default: Any) -> Any:
+        return cls(getattr(default, "__name__", "...")) if repr(default).startswith("<f") else default
+
+
+def _annotations(item: Any) -> dict[str, str]:
+    """The annotations of a function, or of what makes an instance of a class, as they are written."""
+    if not isinstance(item, type):
+        return _of_function(_source(item))
+    found = {}
+    for base in reversed(item.__mro__):
+        if base.__module__.startswith("theorylab"):
+            body = _source(base).body
+            fields = [one for one in body if isinstance(one, ast.AnnAssign)]
+            found |= {ast.unparse(one.target): ast.unparse(one.annotation) for one in fields}
+            found |= next((_of_function(one) for one in body if getattr(one, "name", "") == "__init__"), {})
+    return {name: written for name, written in found.items() if name != "return"}
+
+
+def _source(item: Any) -> Any:
+    return ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(item)))).body[0]
+
+
+def _of_function(node: Any) -> dict[str, str]:
+    of = node.args
+    arguments = [*of.posonlyargs, *of.args, *of.kwonlyargs, *filter(None, (of.vararg, of.kwarg))]
+    found = {one.arg: ast.unparse(one.annotation) for one in arguments if one.annotation}
+    return found | ({"return": ast.unparse(node.returns)} if node.returns else {})
+
+
+def _is_exception(item: Any) -> bool:
+    return isinstance(item, type) and issubclass(item, Exception)
 
 
 def _is_code(item: Any) -> bool:
@@ -172,7 +288,7 @@ def _text(item: Any) -> str:
 
 def _markdown(item: Any, links: dict[str, str], package: str) -> str:
     """A docstring with its examples fenced, and the public names that it speaks of linked."""
-    own = re.findall(r"\w+", _signature(item)) if _is_code(item) else ()
+    own = signature(item).parameters if _is_code(item) and not _is_exception(item) else ()
     text = re.sub(r"^( {4,}>>> .*\n?(?:^ {4,}\S.*\n?)*)+", _fenced, _text(item) + "\n", flags=re.MULTILINE)
 
     def linked(match: re.Match[str]) -> str:
@@ -184,8 +300,14 @@ def _markdown(item: Any, links: dict[str, str], package: str) -> str:
 
     parts = re.split(r"(^```.*?^```$)", text, flags=re.MULTILINE | re.DOTALL)
     return "".join(
-        part if part.startswith("```") else re.sub(r"(?<!`)`([A-Za-z_][\w.]*)`", linked, part) for part in parts
+        part if part.startswith("```") else re.sub(r"(?<!`)`([A-Za-z_][\w.]*)`", linked, _joined(part))
+        for part in parts
     ).strip()
+
+
+def _joined(text: str) -> str:
+    """With every formula on one line: one that begins with a minus would be an item of a list."""
+    return re.sub(r"(?<!\$)\$[^$]+\$(?!\$)", lambda match: match[0].replace("\n", " "), text)
 
 
 def _fenced(match: re.Match[str]) -> str:

@@ -41,9 +41,16 @@ def test_tuning(guide):
     assert jax.tree.structure(names["merged"]) == jax.tree.structure(names["model"])
 
 
+def test_alpha_and_ranks_by_layer(guide, page_blocks):
+    names, printed = guide
+    assert printed[2] == page_blocks("guides/lora_on_your_model")[2][1]
+    for layer, rank in zip(names["patterned"].layers, (8, 2), strict=True):
+        assert layer.A.shape[0] == rank and layer.scaling == 16 / rank
+
+
 def test_the_spectral_start_is_ahead(guide):
     names, printed = guide
-    spectral, lowest, highest = (numbers(line) for line in printed[2].splitlines()[1:])
+    spectral, lowest, highest = (numbers(line) for line in printed[3].splitlines()[1:])
     assert len(names["standard"]) == 4
     assert spectral[0] < lowest[0] and spectral[3] > highest[3] + 0.1
     assert spectral[1] == pytest.approx(lowest[1] / 2, rel=0.2) and spectral[2] == pytest.approx(lowest[2] / 2, rel=0.2)
@@ -54,7 +61,7 @@ def test_flax_is_the_same_computation(guide):
     names, printed = guide
     found, expected = np.asarray(names["flax_losses"]), names["losses"]
     assert np.allclose(found[:5], expected[:5], rtol=1e-4, atol=0)
-    steps, flax, equinox = numbers(printed[3])
+    steps, flax, equinox = numbers(printed[4])
     assert steps == 100 and flax == pytest.approx(equinox, abs=0.03)
 
 

@@ -73,7 +73,7 @@ def oracle_risk(mixture: MultiTokenMixture, schedule: Schedule) -> Float[Array, 
 
 @checked
 def ideal_risks(mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens) -> Float[Array, " T"]:
-    r"""The risk of $\frac c{s^2}(x_p - \text{mean of the tokens with the pattern of } p)$, at each level.
+    r"""The risk of $\frac c{s^2}(x_p - \bar x_p)$, at each level; $\bar x_p$ is the mean of the tokens of p's pattern.
 
     The oracle's plus $\frac{1 - \bar\alpha}{s^2}\,E[\#]/P$, with # the number of patterns that the P tokens show: a
     mean over n tokens, its own among them, is off by $s^2/n$ and correlated with the token. The scale $c/s^2$ is the

@@ -13,9 +13,10 @@ Size = Literal["small", "paper", "large"]
 class Claim:
     """A statement of a paper that a dataset can decide.
 
-    **Arguments**: `id`, a short name, unique in its paper; `statement`, one sentence; `source`, where the paper makes
-    it (or "derived here"); `check`, the dataset of `experiment` to a `Verdict`; `experiment`, that experiment's name;
-    `expected`, the verdict that a healthy library gives; `why`, the reason where that is not `"holds"`.
+    **Arguments**: `id`, a short name, unique in its paper; `statement`, one sentence, with mathematics as `$LaTeX$`;
+    `source`, where the paper makes it (or "derived here"); `check`, the dataset of `experiment` to a `Verdict`;
+    `experiment`, that experiment's name; `expected`, the verdict that a healthy library gives; `why`, the reason where
+    that is not `"holds"`, written like the statement. `plain` makes both readable without LaTeX.
 
     **Raises** `ValueError` for an unknown `expected`, or `expected="fails"` without a `why`.
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from theorylab.papers import Claim, Paper, Size, Verdict
+from theorylab.papers import Claim, Paper, Size, Verdict, plain
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ def table(results: Iterable[Result]) -> Any:
     output.add_column("measured vs predicted", min_width=21, max_width=26)
     for result in results:
         claim, verdict = result.claim, result.verdict
-        statement = Text.assemble((f"{result.paper.slug}: {claim.id}", "bold"), "\n", claim.statement)
+        statement = Text.assemble((f"{result.paper.slug}: {claim.id}", "bold"), "\n", plain(claim.statement))
         if claim.expected != "holds" and claim.why:
-            statement.append(f"\n{claim.why}", "italic dim")
+            statement.append(f"\n{plain(claim.why)}", "italic dim")
         numbers = Text(_numbers(verdict))
         if verdict.quantity:
             numbers.append(f"\n{verdict.quantity}", "dim")

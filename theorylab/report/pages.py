@@ -319,8 +319,9 @@ def _sentence(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Plain text as Markdown."""
-    return re.sub(r"([\\`*_{}\[\]<>$|#&~^])", r"\\\1", text)
+    """Plain text as Markdown; mathematics stays as it is."""
+    parts = re.split(r"(\$[^$]+\$)", text)
+    return "".join(one if one.startswith("$") else re.sub(r"([\\`*_{}\[\]<>|#&~^])", r"\\\1", one) for one in parts)
 
 
 if __name__ == "__main__":

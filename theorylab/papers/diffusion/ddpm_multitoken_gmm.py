@@ -22,10 +22,10 @@ PAPER = Paper(
     source_quality="full text read: statements, figures, lemmas; long gradient computations of the appendix skimmed;"
     " no public code found; learning rate and batch not given; MNIST and a six-layer transformer stood in for by"
     " scikit-learn's digits and a smaller one",
-    setting="Tokens are noisy copies of K of M orthogonal patterns; one layer of attention with one matrix W for all"
-    " levels and one scale v for each learns to predict the noise. Trained, it takes the mean of the tokens of a"
-    " token's own pattern. Every risk is a mean squared error per entry, without the paper's factor 1/2, averaged over"
-    " the levels t = 1..T; an epsilon of the paper is half of ours, and orders have constant one.",
+    setting=r"Tokens are noisy copies of $K$ of $M$ orthogonal patterns; one layer of attention with one matrix $W$ for"
+    r" all levels and one scale $v$ for each learns to predict the noise. Trained, it takes the mean of the tokens of"
+    r" a token's own pattern. Every risk is a mean squared error per entry, without the paper's factor 1/2, averaged"
+    r" over the levels $t = 1, \dots, T$; an $\epsilon$ of the paper is half of ours, and orders have constant one.",
     method=r"A token at level $t$ is $x_i = \sqrt{\bar\alpha_t}\,\mu_{u_i} + \sqrt{1 - \bar\alpha_t}\,\varepsilon_i$"
     r" with $u_i$ its pattern. The model predicts $\hat\varepsilon_i = v_t\,\big(x_i - \sum_j A_{ij} x_j\big)$ with"
     r" $A_{ij} = \mathrm{softmax}_j(x_j^T W x_i / d)$, from $W = 0$, and gradient steps lower the mean of"
@@ -51,42 +51,46 @@ PAPER = Paper(
               "Theorem 1, as an order", figure_2.check_attends, "figure_2"),
         Claim("one_pattern", "With one active pattern it ends at the ideal mean denoiser.", HERE,
               figure_2.check_one_pattern, "figure_2"),
-        Claim("score_identity", "The score's error is the mean of (L_t - Bayes_t) / (1 - alpha-bar_t).",
+        Claim("score_identity", r"The score's error is the mean of $(L_t - B_t)/(1 - \bar\alpha_t)$, $B_t$ the Bayes"
+              r" risk.",
               HERE, figure_2.check_identity, "figure_2"),
         Claim("score_error", "The score's error is at most the excess over Bayes times SNR + 1.",
               "Theorem 2", figure_2.check_score, "figure_2"),
-        Claim("mass", "The attention to the own pattern is at least 1 - sqrt(epsilon).",
+        Claim("mass", r"The attention to the own pattern is at least $1 - \sqrt{\epsilon}$.",
               "Corollary 3, constant one", figure_2.check_mass, "figure_2"),
-        Claim("pattern_score", "A pattern's score with itself is at least log(K delta / epsilon) / 2.",
+        Claim("pattern_score", r"A pattern's score with itself is at least $\frac12\log(K\delta/\epsilon)$.",
               "Proposition 3, constant one", figure_2.check_pattern_score, "figure_2"),
-        Claim("mean_error", "What attention makes of a token is within (rho^2 + 1) log d / (P nu_min) of its mean.",
+        Claim("mean_error", r"What attention makes of a token is within $(\rho^2 + 1)\log d/(P\nu_{\min})$ of its"
+              r" mean.",
               "Proposition 1, constant one", figure_2.check_mean_error, "figure_2"),
-        Claim("scales", "All v_t end within epsilon of c / s^2.", "Proposition 1, constant one",
+        Claim("scales", r"All $v_t$ end within $\epsilon$ of $c/s^2$.", "Proposition 1, constant one",
               figure_2.check_scales, "figure_2"),
         Claim("shift", "Other proportions leave the excess of the same order: below twice that of training.",
               "Corollary 4, constant two", figure_2.check_shift, "figure_2"),
         Claim("rare_last", "The rarest pattern's score is the last to reach half of where it ends.",
               "lemmas, Figure 2 (E)", figure_2.check_rare_last, "figure_2"),
-        Claim("start_risk", "Without attention the risk is 1 + (1-1/P) (v^2 (s^2 + alpha-bar (1 - E sum pi^2)) - 2vc).",
+        Claim("start_risk", r"Without attention the risk is $1 + (1 - 1/P)(v^2(s^2 + \bar\alpha(1 - E\sum_k\pi_k^2))"
+              r" - 2vc)$.",
               HERE, start.check_risk, "start"),
-        Claim("start_slope", "The first gradient in W is the exact one, for any number of tokens.",
+        Claim("start_slope", "The first gradient in $W$ is the exact one, for any number of tokens.",
               HERE, start.check_slope, "start"),
         Claim("rarest_slowest", "The rarest pattern's score grows slowest.",
               "lemmas", start.check_rarest_slowest, "start"),
-        Claim("one_pattern_still", "With one active pattern and many tokens the first gradient is 0 at v = c / s^2.",
+        Claim("one_pattern_still", "With one active pattern and many tokens the first gradient is 0 at $v = c/s^2$.",
               HERE, start.check_limit, "start"),
-        Claim("scales_contract", "With ideal attention a step multiplies v_t - c / s^2 by 1 - (eta/T) (1 - E#/P) s^2.",
+        Claim("scales_contract", r"With ideal attention a step multiplies $v_t - c/s^2$ by $1 - \frac{\eta}{T}(1 -"
+              r" E[\#]/P)s^2$.",
               HERE, start.check_decay, "start"),
         Claim("frequencies", "Every pattern is at least as frequent as the closed lower bound.",
               "Corollary 1, its proof", start.check_frequencies, "start"),
         Claim("fewest_iterations", "The iterations of Theorem 1 grow with the number of active patterns.",
               "Corollary 1", start.check_fewest, "start"),
-        Claim("printed_oracle", "The oracle's risk is 0.155, for d = 64, M = 8, rho = 0.3, T = 50.",
+        Claim("printed_oracle", r"The oracle's risk is 0.155, for $d = 64$, $M = 8$, $\rho = 0.3$, $T = 50$.",
               SEEN, start.check_printed("own_oracle", "oracle"), "start"),
-        Claim("printed_start", "From W = 0 and v drawn from N(0, 1/d) the test loss starts at 0.65.",
+        Claim("printed_start", "From $W = 0$ and $v$ drawn from $N(0, 1/d)$ the test loss starts at 0.65.",
               SEEN, start.check_printed("own_start", "start"), "start", "fails",
-              "exactly it is 1.01, and 0.60 for v = 1: the figure's run had another start"),
-        Claim("asked_levels", "The experiment has as many levels as Theorem 1 asks for, log d.",
+              "exactly it is 1.01, and 0.60 for $v = 1$: the figure's run had another start"),
+        Claim("asked_levels", r"The experiment has as many levels as Theorem 1 asks for, $\log d$.",
               "Theorem 1 (ii), constant one", start.check_asked("levels"), "start"),
         Claim("asked_tokens", "It has as many tokens as the theorem asks for at the excess that it ends with.",
               "Theorem 1 (iii), constant one", start.check_asked("tokens"), "start", "fails",
@@ -94,12 +98,13 @@ PAPER = Paper(
         Claim("asked_dimension", "Its tokens have the dimension that the theorem asks for.",
               "Theorem 1 (i), constant one", start.check_asked("dimension"), "start", "fails",
               "a fifth of it, as with the tokens"),
-        Claim("ideal_exact", "The mean over the tokens of a class exceeds the oracle by E#/P mean((1-alpha-bar)/s^2).",
+        Claim("ideal_exact", r"The mean over the tokens of a class exceeds the oracle by $E[\#]/P$ times the mean of"
+              r" $(1 - \bar\alpha_t)/s_t^2$.",
               HERE, tokens.check_exact, "tokens"),
-        Claim("ideal_slope", "So its excess falls as 1/P.", HERE, tokens.check_slope, "tokens"),
-        Claim("tokens_required", "An excess e takes K mean((1 - alpha-bar)/s^2) / e tokens.",
+        Claim("ideal_slope", "So its excess falls as $1/P$.", HERE, tokens.check_slope, "tokens"),
+        Claim("tokens_required", r"An excess $e$ takes $K/e$ times the mean of $(1 - \bar\alpha_t)/s_t^2$ tokens.",
               HERE, tokens.check_required, "tokens"),
-        Claim("tokens_help", "With W = (w/d) sum mu mu^T, at the best w, more tokens lower the excess.",
+        Claim("tokens_help", r"With $W = \frac wd \sum_k\mu_k\mu_k^T$, at the best $w$, more tokens lower the excess.",
               "Theorem 1 (iii), as an order", tokens.check_falls, "tokens"),
         Claim("dimension_helps", "So does a larger dimension, at the most tokens.",
               "Theorem 1 (i), as an order", tokens.check_dimension, "tokens"),
@@ -114,11 +119,11 @@ PAPER = Paper(
               HERE, companion.check_asked, "companion"),
         Claim("companion_stuck", "Companion: from the best model without attention descent finds none, if its skip is"
               " free.", HERE, companion.check_stuck, "companion"),
-        Claim("companion_fixed", "Companion: with the skip held at the oracle's descent from W = 0 finds attention,"
+        Claim("companion_fixed", "Companion: with the skip held at the oracle's descent from $W = 0$ finds attention,"
               " most of the way to Bayes.", HERE, companion.check_leaves("fixed skip"), "companion"),
         Claim("companion_free", "Companion: so does a free skip that starts there.",
               HERE, companion.check_leaves("free skip"), "companion"),
-        Claim("companion_push", "Companion: and the best model without attention, from W = 0.3 I.",
+        Claim("companion_push", "Companion: and the best model without attention, from $W = 0.3I$.",
               HERE, companion.check_leaves("the same, $W = 0.3 I$"), "companion"),
         Claim("rare_slowest", "The rare digit's distance to real ones falls slowest.",
               "MNIST experiment, as an ordering", digits.check_rare_slowest, "digits", "undecided",

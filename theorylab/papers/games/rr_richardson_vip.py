@@ -222,19 +222,21 @@ def check_reshuffled(dataset):
 
 
 PAIR = (
-    "Theorem 4.6 states a bias of third order for the extrapolated pair. The weights (2, -1) cancel the first power of"
-    " the step alone. On affine games the stationary mean under reshuffling is an exact power series, c1 g + c2 g^2 +"
-    " ..., whose second coefficient is not zero on generic games (games.bias_expansion), so that the pair keeps a bias"
-    " of 2|c2| g^2. With two scalar components, a1 x + b and a2 x - b, the whole curve is known: with s = a1 + a2 and"
-    " p = a1 a2 it is g^2 b (a1 - a2) p / ((s - g p)(s - 2 g p)), of second order unless p = 0 or a1 = a2. Three step"
-    " sizes do give the third order; and what is cubic with two is the mean-square error, since the variance of a"
-    " reshuffled epoch's end is."
+    r"Theorem 4.6 states a bias of third order for the extrapolated pair. The weights $(2, -1)$ cancel the"
+    r" first power of the step alone. On affine games the stationary mean under reshuffling is an exact power series,"
+    r" $c_1\gamma + c_2\gamma^2 + \dots$, whose second coefficient is not zero on generic games"
+    r" (games.bias_expansion), so that the pair keeps a bias of $2|c_2|\gamma^2$. With two scalar components, $a_1x +"
+    r" b$ and $a_2x - b$, the whole curve is known: with $s = a_1 + a_2$ and $p = a_1a_2$ it is $\gamma^2b(a_1 -"
+    r" a_2)p/((s - \gamma p)(s - 2\gamma p))$, of second order unless $p = 0$ or $a_1 = a_2$. Three step sizes do give"
+    r" the third order; and what is cubic with two is the mean-square error, since the variance of a reshuffled"
+    r" epoch's end is."
 )
 COMMON = (
-    "Lemma 4.5 lets reshuffling share the bias' first coefficient with independent draws. On affine games independent"
-    " draws have no bias at all, for every step size: the mean iterates x - g Abar x and settles at x*. Reshuffling has"
-    " c1 = -(1/2n) Abar^-1 sum_i A_i b_i, which is not zero unless the matrices and offsets of components are"
-    " uncorrelated. On smooth games that are not affine both have a coefficient, and they differ."
+    r"Lemma 4.5 lets reshuffling share the bias' first coefficient with independent draws. On affine games"
+    r" independent draws have no bias at all, for every step size: the mean iterates $x - \gamma\bar Ax$ and settles"
+    r" at $x^*$. Reshuffling has $c_1 = -\frac{1}{2n}\bar A^{-1}\sum_i A_ib_i$, which is not zero unless the matrices"
+    r" and offsets of components are uncorrelated. On smooth games that are not affine both have a coefficient, and"
+    r" they differ."
 )
 STATED, SEEN, HERE = "theorem, from a reading note", "experiments, from a reading note", "derived here"
 PAPER = Paper(
@@ -252,10 +254,10 @@ PAPER = Paper(
     bibtex={"url": "https://openreview.net/forum?id=QQZ53UtXgf"},
     source_quality="abstract, referee reports and a detailed reading note; the paper's own text was not read, its list"
     " of authors not seen in full (these four, and co-authors), and its formulas are those of the note",
-    setting="Find x* with F(x*) = 0 for a finite sum F = (1/n) sum_i F_i of Lipschitz operators, F quasi-strongly"
-    " monotone. Descent-ascent with a constant step size, a pass over the components an epoch, is reshuffled (RR1), or"
-    " extrapolated from the step sizes g and 2g as 2 x_g - x_2g (RR2), or both; the extrapolated point is emitted and"
-    " never fed back.",
+    setting=r"Find $x^*$ with $F(x^*) = 0$ for a finite sum $F = \frac1n \sum_i F_i$ of Lipschitz operators, $F$"
+    r" quasi-strongly monotone. Descent-ascent with a constant step size, a pass over the components an epoch, is"
+    r" reshuffled (RR1), or extrapolated from the step sizes $\gamma$ and $2\gamma$ as $2x^{(\gamma)} - x^{(2\gamma)}$"
+    r" (RR2), or both; the extrapolated point is emitted and never fed back.",
     method=r"An epoch makes $x \leftarrow x - \gamma F_{\omega(k)}(x)$ for $k = 1, \dots, n$, $\omega$ a new"
     r" permutation (RR1) or independent draws. Chains at $\gamma$ and $2\gamma$ are combined as $\hat x = 2"
     r" x^{(\gamma)} - x^{(2\gamma)}$ (RR2). A bias $E[x^{(\gamma)}] - x^* = c_1\gamma + c_2\gamma^2 + \dots$ then"
@@ -282,7 +284,7 @@ PAPER = Paper(
               HERE, check_order("RR2+RR1", "affine_bias", "==", 2), "orders"),
         Claim("pair_bias_smooth", "It is of second order on a smooth game that is not affine.",
               HERE, check_order("RR2+RR1", "smooth_bias", "==", 2), "orders"),
-        Claim("pair_bias_constant", "It tends to 2|c2| g^2.", HERE, check_coefficient(2, "RR2+RR1"), "orders"),
+        Claim("pair_bias_constant", r"It tends to $2|c_2|\gamma^2$.", HERE, check_coefficient(2, "RR2+RR1"), "orders"),
         Claim("pair_mse", "The mean-square error of the pair is of second order or better.",
               STATED, check_order("RR2+RR1", "affine_mse", ">=", 2), "orders"),
         Claim("pair_mse_cubic", "It is of third order.", HERE, check_order("RR2+RR1", "affine_mse", "==", 3), "orders"),
@@ -294,7 +296,7 @@ PAPER = Paper(
               HERE, check_order("RR3+RR1", "affine_mse", "==", 3), "orders"),
         Claim("reshuffled_bias", "Reshuffled alone, the bias is of first order.",
               STATED, check_order("RR1", "affine_bias", "==", 1), "orders"),
-        Claim("reshuffled_bias_constant", "It tends to |c1| g.", HERE, check_coefficient(1, "RR1"), "orders"),
+        Claim("reshuffled_bias_constant", r"It tends to $|c_1|\gamma$.", HERE, check_coefficient(1, "RR1"), "orders"),
         Claim("reshuffled_mse", "The mean-square error is of second order.",
               STATED, check_order("RR1", "affine_mse", "==", 2), "orders"),
         Claim("reshuffled_mse_smooth", "On a smooth game too.", STATED, check_smooth_mse("reshuffle", 2), "orders"),
@@ -315,12 +317,12 @@ PAPER = Paper(
               HERE, check_order("RR2", "smooth_bias", "==", 2), "orders"),
         Claim("independent_pair_mse", "Extrapolation does not mend the mean-square error of independent draws.",
               HERE, check_order("RR2", "affine_mse", "==", 1), "orders"),
-        Claim("clt", "Sums over T epochs, over the root of T, are normal in the limit, with the exact variance.",
+        Claim("clt", r"Sums over $T$ epochs, over $\sqrt{T}$, are normal in the limit, with the exact variance.",
               STATED, check_clt, "clt"),
         Claim("clt_step", "The smaller the step, the tighter they are.", SEEN, check_tighter, "clt"),
-        Claim("bound", "Up to the cap the mean-square error is below 8 n g^2 L_max^2 sigma^2 / mu^2.",
+        Claim("bound", r"Up to the cap the mean-square error is below $8n\gamma^2L_{\max}^2\sigma^2/\mu^2$.",
               STATED, check_bound("mse", "bound", "exact E|x - x*|^2 over its bound"), "bounds"),
-        Claim("contraction", "Up to the cap an epoch contracts the mean square by 1 - g n mu / 2 or more.",
+        Claim("contraction", r"Up to the cap an epoch contracts the mean square by $1 - \gamma n\mu/2$ or more.",
               STATED, check_bound("growth", "claimed", "exact contraction an epoch over the claimed"), "bounds"),
         Claim("shared_below", "On one permutation the pair's mean-square error is below that on two.",
               HERE, check_shared, "coupling"),

@@ -272,13 +272,13 @@ PAPER = Paper(
     room="games",
     bibtex={"series": "Proceedings of Machine Learning Research", "volume": "238"},
     source_quality="public code read, abstract read; theorems reconstructed, paper text not read. The released code"
-    " does not do what its names say: its reshuffled epoch is one random component n times, as it draws a permutation"
+    " does not do what its names say: its reshuffled epoch is one random component $n$ times, as it draws a permutation"
     " and never advances in it, and its 'shuffle once' never uses its permutation, so that it is the cyclic order. Here"
     " every order is the intended one, and the experiment 'released' shows that of the code beside them: figures that"
     " the code made as released are of that order",
-    setting="Find x* with F(x*) = 0 for a finite sum F = (1/n) sum_i F_i: strongly monotone, affine (bilinear too) or"
-    " monotone. Same-sample stochastic extragradient looks ahead by gamma2 F_i and steps by gamma1 F_i there, with i"
-    " drawn independently, reshuffled each epoch, shuffled once, or in cyclic order.",
+    setting=r"Find $x^*$ with $F(x^*) = 0$ for a finite sum $F = \frac1n \sum_i F_i$: strongly monotone, affine"
+    r" (bilinear too) or monotone. Same-sample stochastic extragradient looks ahead by $\gamma_2F_i$ and steps by"
+    r" $\gamma_1F_i$ there, with $i$ drawn independently, reshuffled each epoch, shuffled once, or in cyclic order.",
     method=r"With one index for both calls, $\bar x = x - \gamma_2 F_i(x)$ and $x \leftarrow x - \gamma_1 F_i(\bar"
     r" x)$. Reshuffled, an epoch lets $i$ run through a new permutation of $1, \dots, n$. On affine components an"
     r" epoch is an affine random map, so that the stationary mean-square error, and whether there is one, follow"
@@ -308,15 +308,15 @@ PAPER = Paper(
         Claim("order_reshuffled_equal", "Reshuffled, it is of third order where all matrices are equal.",
               HERE, check_order("reshuffle", slice(1, None), 3), "orders"),
         Claim("exact_moments", "Runs settle at the exact stationary error.", HERE, check_simulation, "orders"),
-        Claim("released_levels", "One random component n times, which the released code calls reshuffling, settles at"
+        Claim("released_levels", "One random component $n$ times, which the released code calls reshuffling, settles at"
               " an exact stationary error of its own.", HERE, check_released_levels, "released"),
         Claim("released_order", "That error is of first order in the step size.",
               HERE, check_released_order, "released"),
-        Claim("released_ratio", "As the step shrinks it becomes n times that of independent sampling.",
+        Claim("released_ratio", "As the step shrinks it becomes $n$ times that of independent sampling.",
               HERE, check_released_ratio, "released"),
         Claim("released_above", "At every step it is above that of independent sampling and that of true reshuffling.",
               HERE, check_released_above, "released"),
-        Claim("rate", "At the theorem's steps an epoch contracts E|x - x*|^2 by 1 - gamma1 n mu / 2 or more.",
+        Claim("rate", r"At the theorem's steps an epoch contracts $E|x - x^*|^2$ by $1 - \gamma_1n\mu/2$ or more.",
               RATES, check_rate, "theory_steps"),
         Claim("below_theory_steps", "At the theorem's steps every other order settles below independent sampling.",
               SEEN, check_below, "theory_steps"),
@@ -329,7 +329,7 @@ PAPER = Paper(
               HERE, only_extragradient(check_levels), "bilinear"),
         Claim("below_bilinear", "There too reshuffling settles below.",
               SEEN, only_extragradient(check_below), "bilinear"),
-        Claim("toy_contraction", "On uv a step multiplies |x|^2 by (1 - gamma1 gamma2)^2 + gamma1^2.",
+        Claim("toy_contraction", r"On $uv$ a step multiplies $|x|^2$ by $(1 - \gamma_1\gamma_2)^2 + \gamma_1^2$.",
               HERE, check_toy, "toy"),
         Claim("below_wgan", "Learning a mean, reshuffling settles below.", SEEN, check_below, "wgan"),
         Claim("wgan_moments", "It settles at the exact stationary error about the sample's solution.",
@@ -339,10 +339,10 @@ PAPER = Paper(
         Claim("below_hamiltonian", "So does Hamiltonian descent, on bilinear games.",
               SEEN, check_below, "hamiltonian"),
         Claim("hamiltonian_moments", "It settles at its exact stationary error.", HERE, check_levels, "hamiltonian"),
-        Claim("below_double", "With the double steps (t+19)^-0.5 and 1/10 reshuffling ends below.",
+        Claim("below_double", "With the double steps $(t + 19)^{-0.5}$ and 1/10 reshuffling ends below.",
               SEEN, lambda dataset: check_below(dataset.isel(choice=[1])), "double"),
         Claim("double_path", "With the other two pairs bilinear games are left where the mean's own path ends: the"
-              " product of (1 - gamma1 gamma2)^2 + gamma1^2 over all updates, which does not vanish.",
+              r" product of $(1 - \gamma_1\gamma_2)^2 + \gamma_1^2$ over all updates, which does not vanish.",
               HERE, check_path, "double"),
         Claim("below_logistic", "On real data, beyond affine games, reshuffling settles below.",
               HERE, check_below, "logistic"),

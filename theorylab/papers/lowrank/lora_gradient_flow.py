@@ -343,9 +343,10 @@ PAPER = Paper(
     room="lowrank",
     source_quality="full text read: statements, experiments, figures; proofs skimmed; no public code found; networks"
     " pretrained on ImageNet stood in for by a small network on digits",
-    setting="Two frozen layers W2 W1 get adapters, (W2 + B2 A2)(W1 + B1 A1), trained by gradient flow on the squared"
-    " distance from a target that shares the singular vectors of W2 W1. Small starts first align with the singular"
-    " directions of the change, and stop at a loss that their scale sets; starts along those directions do not stop.",
+    setting="Two frozen layers $W_2W_1$ get adapters, $(W_2 + B_2A_2)(W_1 + B_1A_1)$, trained by gradient flow on the"
+    " squared distance from a target that shares the singular vectors of $W_2W_1$. Small starts first align with the"
+    " singular directions of the change, and stop at a loss that their scale sets; starts along those directions do"
+    " not stop.",
     method=r"All four adapters follow $\dot\theta = -\nabla_\theta L$ with $L = \frac12\|Y - (W_2 + B_2A_2)(W_1 +"
     r" B_1A_1)\|_F^2$. A small start has entries of size $\alpha$; a spectral one has $B_1 = B_2 = 0$ and the rows"
     r" of $A_1$ and $A_2$ along the top right singular vectors of $W_2^T\Delta$ and $\Delta W_1^T$, the negative"
@@ -364,12 +365,13 @@ PAPER = Paper(
     claims=(
         Claim("power_loss", "From small starts the loss ends at a power of the scale.",
               "Theorem 3.1", check_power_loss, "factorisation"),
-        Claim("figure_loss", "At 10^-12.5, 10^-16.4 and 10^-20.2 for the scales 1e-3, 1e-4 and 1e-5.",
+        Claim("figure_loss", "At $10^{-12.5}$, $10^{-16.4}$ and $10^{-20.2}$ for the scales $10^{-3}$, $10^{-4}$ and"
+              " $10^{-5}$.",
               MF, check_printed("loss", "loss"), "factorisation"),
-        Claim("figure_alignment", "1 - cos of the first layer ends at 10^-4.8, 10^-6.75 and 10^-8.7.",
+        Claim("figure_alignment", r"$1 - \cos$ of the first layer ends at $10^{-4.8}$, $10^{-6.75}$ and $10^{-8.7}$.",
               MF, check_printed("misalignment1", "misalignment"), "factorisation", "fails",
               "it ends 50 times lower; the printed numbers are those of the second layer"),
-        Claim("figure_alignment_2", "1 - cos of the second layer ends there.",
+        Claim("figure_alignment_2", r"$1 - \cos$ of the second layer ends there.",
               HERE, check_printed("misalignment2", "misalignment"), "factorisation"),
         Claim("spectral_exact", "Spectral starts of every scale end at rounding.",
               MF, check_spectral_floor, "factorisation"),
@@ -377,48 +379,56 @@ PAPER = Paper(
               " error of the size of the start.", HERE, check_predicted, "factorisation"),
         Claim("predicted_plateaus", "So do the misalignments of both layers at the end.",
               HERE, check_plateaus, "factorisation"),
-        Claim("aligning_imbalance", "When the first sub-phase ends the quotient of the squared norms of what Z1 and Z2"
-              " have grown goes as the power -4 (1 - delta_w)/(5 - delta_w) of the scale.",
+        Claim("aligning_imbalance", "When the first sub-phase ends the quotient of the squared norms of what $Z_1$"
+              " and $Z_2$"
+              r" have grown goes as the power $-4(1 - \delta_w)/(5 - \delta_w)$ of the scale.",
               ALIGNMENT, check_imbalance_power, "ratios"),
-        Claim("aligning_bound", "Then 1 - cos^2 has at least the power (3 + delta_w)/(5 - delta_w).",
+        Claim("aligning_bound", r"Then $1 - \cos^2$ has at least the power $(3 + \delta_w)/(5 - \delta_w)$.",
               "Theorem C.1", check_aligning_bound, "ratios"),
-        Claim("aligning_exact", "That power is 4/(5 - delta_w).", HERE, check_aligning_exact, "ratios"),
-        Claim("aligned_bound", "When alignment ends 1 - cos^2 has at least the power (1 + delta_w)/(3 + delta_w).",
+        Claim("aligning_exact", r"That power is $4/(5 - \delta_w)$.", HERE, check_aligning_exact, "ratios"),
+        Claim("aligned_bound", r"When alignment ends $1 - \cos^2$ has at least the power $(1 + \delta_w)/(3 +"
+              r" \delta_w)$.",
               ALIGNMENT, check_end_bound, "ratios"),
         Claim("aligned_sharp", "It has no larger power.", "Claim 3.2, read as an equality", check_end_sharp, "ratios",
-              "fails", "the bound is not attained: the power comes to 4 - 2 delta_w, from the frozen part"
+              "fails", r"the bound is not attained: the power comes to $4 - 2\delta_w$, from the frozen part"
               " of the second layer, which the first one has to make up for"),
-        Claim("aligned_power", "For a small delta_w that power is 4 - 2 delta_w.", HERE, check_end_power, "ratios"),
-        Claim("aligned_predicted", "1 - cos at the end is that of the flow around one direction.",
+        Claim("aligned_power", r"For a small $\delta_w$ that power is $4 -"
+              r" 2\delta_w$.", HERE, check_end_power, "ratios"),
+        Claim("aligned_predicted", r"$1 - \cos$ at the end is that of the flow around one direction.",
               HERE, check_end_theory("misalignment"), "ratios"),
         Claim("imbalance_predicted", "So is the quotient of the squared norms.",
               HERE, check_end_theory("imbalance"), "ratios"),
-        Claim("growth_rates", "Z1 and Z2 grow along their directions at sigma sigma_W2 and sigma sigma_W1.",
+        Claim("growth_rates", r"$Z_1$ and $Z_2$ grow along their directions at $\sigma\sigma_{W_2}$ and"
+              r" $\sigma\sigma_{W_1}$.",
               "Claim 3.1", phases.check_rates, "growth"),
         Claim("linear_phase", "What the linear flow leaves out is a cube of what has grown.",
               HERE, phases.check_linear, "growth"),
-        Claim("escape_slope", "The loss leaves its first plateau at log(1/alpha) / (sigma sigma_W2), and a constant.",
+        Claim("escape_slope", r"The loss leaves its first plateau at $\log(1/\alpha)/(\sigma\sigma_{W_2})$, and a"
+              r" constant.",
               "Theorem 3.1", phases.check_escape_slope, "growth"),
         Claim("escape_time", "The linear flow gives the time itself.", HERE, phases.check_escape, "growth"),
-        Claim("descent_step", "A step eta of gradient descent multiplies the grown parts by 1 + eta sigma sigma_W2"
-              " and 1 + eta sigma sigma_W1.", HERE, phases.check_descent, "growth"),
+        Claim("descent_step", r"A step $\eta$ of gradient descent multiplies the grown parts by $1 +"
+              r" \eta\sigma\sigma_{W_2}$"
+              r" and $1 + \eta\sigma\sigma_{W_1}$.", HERE, phases.check_descent, "growth"),
         Claim("decoupled", "From a spectral start nothing moves off the directions of the change.",
               SPECTRAL, phases.check_off, "directions"),
         Claim("final_points", "Each direction ends where its two scalar conservation laws say.",
               HERE, phases.check_ends, "directions"),
-        Claim("larger_first", "Directions are learnt in the order of sigma sigma_W2.",
+        Claim("larger_first", r"Directions are learnt in the order of $\sigma\sigma_{W_2}$.",
               "Section 4", phases.check_order, "directions"),
-        Claim("growth_printed", "Up to T1, log z1 grows at (3 + delta_w)/2 sigma sigma_W2 or more, with delta_w ="
-              " sigma_W2/sigma_W1.", SPECTRAL, phases.check_growth(inverse=True), "directions", "fails",
-              "delta_w is printed upside down, and z1 starts with zero slope"),
-        Claim("growth_late", "It does from 1/(sigma sigma_W2) on, with delta_w = sigma_W1/sigma_W2.",
+        Claim("growth_printed", r"Up to $T_1$, $\log z_1$ grows at $\frac{3 + \delta_w}{2}\sigma\sigma_{W_2}$ or"
+              r" more, with $\delta_w ="
+              r" \sigma_{W_2}/\sigma_{W_1}$.", SPECTRAL, phases.check_growth(inverse=True), "directions", "fails",
+              r"$\delta_w$ is printed upside down, and $z_1$ starts with zero slope"),
+        Claim("growth_late", r"It does from $1/(\sigma\sigma_{W_2})$ on, with $\delta_w = \sigma_{W_1}/\sigma_{W_2}$.",
               "Theorem 4.1, reconstructed", phases.check_growth(1.0), "directions", "fails",
-              "the flow grows at almost 2 sigma sigma_W2 and, from small starts, saturates before T1"),
-        Claim("growth_first", "It does from then on while z1 is below sigma/16.",
+              r"the flow grows at almost $2\sigma\sigma_{W_2}$ and, from small starts, saturates before $T_1$"),
+        Claim("growth_first", r"It does from then on while $z_1$ is below $\sigma/16$.",
               "Theorem 4.1, reconstructed", phases.check_growth(1.0, small=True), "directions"),
-        Claim("separation", "In that time log(z1/z2) grows at 3 (1 - delta_w)/2 sigma sigma_W2 or more.",
+        Claim("separation", r"In that time $\log(z_1/z_2)$ grows at $\frac{3(1 - \delta_w)}{2}\sigma\sigma_{W_2}$ or"
+              r" more.",
               "Theorem 4.1, reconstructed", phases.check_separation, "directions"),
-        Claim("decay", "After T1 the loss falls at (1 - delta_w)/8 sigma sigma_W2 or faster.",
+        Claim("decay", r"After $T_1$ the loss falls at $\frac{1 - \delta_w}{8}\sigma\sigma_{W_2}$ or faster.",
               SPECTRAL, phases.check_decay, "directions"),
         Claim("pretrained_stuck", "Starts along singular vectors of the pretrained weights that the change does not"
               " touch never move.", "Theorem G.1", phases.check_stuck, "starts"),

@@ -183,8 +183,8 @@ PAPER = Paper(
     source_quality="the authors' released code, the abstracts of both versions and a review of the first read; full"
     " text not read; the theorem's constants reconstructed from its case without damping at the true rank",
     setting="Recover a low-rank matrix from linear measurements, a fraction of which is grossly wrong, as a product"
-    " L R' of factors that are wider than its rank. Subgradient steps on the mean absolute residual are preconditioned"
-    " by the damped inverse Gram matrix of the other factor, and sized after Polyak.",
+    " $LR^T$ of factors that are wider than its rank. Subgradient steps on the mean absolute residual are"
+    " preconditioned by the damped inverse Gram matrix of the other factor, and sized after Polyak.",
     method=r"For $f(L, R) = \frac1m\|\mathcal A(LR^T) - y\|_1$ with the subgradient $S = \frac1m\sum_k"
     r" \mathrm{sign}(z_k)A_k$, $z = \mathcal A(LR^T) - y$, both factors move at once: $L \leftarrow L - \eta\, S"
     r" R\,(R^TR + \lambda I)^{-1}$ and $R \leftarrow R - \eta\, S^T L\,(L^TL + \lambda I)^{-1}$. Polyak's step"
@@ -208,31 +208,31 @@ PAPER = Paper(
               WITHOUT, check_kappa_free(SCALED), "condition"),
         Claim("plain_stalls", "Subgradient steps without preconditioner end further off.",
               TRIALS, check_plain_stalls, "condition"),
-        Claim("scaled_rate", "At the true rank a step contracts by sqrt(1 - 0.12/chi^2) or better.",
+        Claim("scaled_rate", r"At the true rank a step contracts by $\sqrt{1 - 0.12/\chi^2}$ or better.",
               CLAIMED, check_claimed_rate(SCALED), "condition"),
         Claim("opsa_rate", "So does one of OPSA at the damping and the width of the experiments.",
               CLAIMED, check_claimed_rate(OPSA), "condition", expected="fails",
               why="the constants are those of damping 0 at the true rank; with damping twice the least singular value,"
               " and surplus columns, steps contract less"),
-        Claim("mean_ratio", "The mixed-norm ratio of fresh Gaussian measurements has the mean sqrt(2/pi).",
+        Claim("mean_ratio", r"The mixed-norm ratio of fresh Gaussian measurements has the mean $\sqrt{2/\pi}$.",
               LIMIT, check_mean, "isometry"),
-        Claim("ratio_spread", "Over draws it has the standard deviation sqrt((1 - 2/pi)/m).",
+        Claim("ratio_spread", r"Over draws it has the standard deviation $\sqrt{(1 - 2/\pi)/m}$.",
               HERE, check_spread, "isometry"),
-        Claim("outlier_bound", "With a random support of share p the outlier bound is (1 - 2p) sqrt(2/pi).",
+        Claim("outlier_bound", r"With a random support of share $p$ the outlier bound is $(1 - 2p)\sqrt{2/\pi}$.",
               LIMIT, check_random, "isometry"),
-        Claim("chi", "Sharpness over Lipschitz constant, 1/chi, is then 1 - 2p.", LIMIT, check_chi, "isometry"),
-        Claim("worst_support", "If an adversary chooses the support it vanishes between 0.2 and 0.3, at p = 0.239.",
+        Claim("chi", r"Sharpness over Lipschitz constant, $1/\chi$, is then $1 - 2p$.", LIMIT, check_chi, "isometry"),
+        Claim("worst_support", "If an adversary chooses the support it vanishes between 0.2 and 0.3, at $p = 0.239$.",
               HERE, check_worst, "isometry"),
         Claim("rank_free", "At as many measurements for each number to be found, the rate does not fall with the rank:"
               " its order is above -1/2.", FREE, check_rank_free, "rank"),
-        Claim("rank_rate", "At every rank a step contracts by sqrt(1 - 0.12/chi^2) or better.",
+        Claim("rank_rate", r"At every rank a step contracts by $\sqrt{1 - 0.12/\chi^2}$ or better.",
               CLAIMED, check_rank_rate, "rank"),
         Claim("surplus_exact", "With twice as many columns as needed clean data give the matrix to rounding.",
               RATE, check_recovered(2, 0.0), "breakdown"),
         Claim("outliers_exact", "So do data with a tenth of outliers.",
               OUTLIER, check_recovered(2, 0.1), "breakdown"),
         Claim("outlier_rate", "At the true rank every fraction of outliers up to 0.3 obeys its own claimed rate,"
-              " chi = 1/(1 - 2p).", CLAIMED, check_outlier_rate, "breakdown"),
+              r" $\chi = 1/(1 - 2p)$.", CLAIMED, check_outlier_rate, "breakdown"),
         Claim("width_slower", "Clean data take more steps with surplus columns, for measurements are worse isometries"
               " of wider matrices.", HERE, check_width_slower, "breakdown"),
         Claim("half", "Every fraction of outliers below one half is recovered with twice the columns.",
@@ -249,9 +249,9 @@ PAPER = Paper(
               HERE, check_dependent(1.0, 2), "exact"),
         Claim("far", "At large damping Polyak steps are those of the method without preconditioner.",
               HERE, check_far, "exact"),
-        Claim("heron", "In one dimension an iterate x becomes x* + (x - x*)^2 / 4x.", HERE, check_heron, "exact"),
+        Claim("heron", "In one dimension an iterate $x$ becomes $x^* + (x - x^*)^2/4x$.", HERE, check_heron, "exact"),
         Claim("one_step", "Near the truth and with many measurements a scaled step contracts by"
-              " sqrt(a(1 - a))/(1 + a) <= 1/sqrt(8).", HERE, check_one_step, "exact"),
+              r" $\sqrt{a(1 - a)}/(1 + a) \le 1/\sqrt{8}$.", HERE, check_one_step, "exact"),
         Claim("regularised_slower", "With the Polyak step of the loss alone the regularised variant of the first"
               " version ends further off the stronger it is.", HERE, check_slower, "exact"),
         Claim("regularised_diverges", "At twice the least singular value it does not come near the truth.",

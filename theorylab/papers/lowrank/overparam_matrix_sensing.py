@@ -439,9 +439,10 @@ PAPER = Paper(
     room="lowrank",
     source_quality="abstract, opening pages, referee reports and summaries read; full text not read; constants"
     " reconstructed or derived here",
-    setting="Recover a rank-r matrix M from linear measurements by gradient descent on factors of rank k, X X' or F G',"
-    " from a small random start. With k > r the surplus columns must decay: symmetric descent is then sublinear, and"
-    " asymmetric descent linear at a rate of the order of the square of the start's scale, by its imbalance.",
+    setting="Recover a rank-$r$ matrix $M$ from linear measurements by gradient descent on factors of rank $k$, $XX^T$"
+    " or $FG^T$, from a small random start. With $k > r$ the surplus columns must decay: symmetric descent is then"
+    " sublinear, and asymmetric descent linear at a rate of the order of the square of the start's scale, by its"
+    " imbalance.",
     method=r"With $S$ the gradient of $\frac12|\mathcal A(\cdot) - y|^2$ in the product, symmetric descent is $X"
     r" \leftarrow X - \frac\eta2(S + S^T)X$ on $XX^T$, and asymmetric descent $F \leftarrow F - \eta\,SG$, $G"
     r" \leftarrow G - \eta\,S^TF$ on $FG^T$. Starts are Gaussian of scale $\alpha$. A surplus singular value $x$ of"
@@ -455,11 +456,12 @@ PAPER = Paper(
         Experiment("sensing", "both models through Gaussian measurements", run_sensing, plot_sensing),
     ),
     claims=(
-        Claim("sublinear", "With surplus rank symmetric descent falls no faster than 1/T^2.",
+        Claim("sublinear", "With surplus rank symmetric descent falls no faster than $1/T^2$.",
               LOWER, lambda dataset: check_slow(surplus_runs(dataset)), "symmetric"),
-        Claim("surplus_law", "The late loss is the sum of (x^-2 + 2 eta t)^-2 over its surplus singular values.",
+        Claim("surplus_law", r"The late loss is the sum of $(x^{-2} + 2\eta t)^{-2}$ over its surplus singular values.",
               HERE, check_law, "symmetric"),
-        Claim("surplus_limit", "Loss times (2 eta t)^2 comes to k - r from below.", HERE, check_sharp, "symmetric"),
+        Claim("surplus_limit", r"Loss times $(2\eta t)^2$ comes to $k - r$ from"
+              r" below.", HERE, check_sharp, "symmetric"),
         Claim("exact_rank", "With the exact rank it is linear, at the rate of the least singular value.",
               HERE, check_slopes, "symmetric"),
         Claim("imbalance_rate", "Asymmetric descent is linear, at the rate of the least singular value of the factors"
@@ -470,11 +472,12 @@ PAPER = Paper(
               " its square between signal and surplus, over the signal: relative to the rate an error of second order"
               " in the start's scale.", HERE, check_law_error, "asymmetric"),
         Claim("product_kept", "The one step leaves the product as it is.", FIX, check_kept, "fix"),
-        Claim("fixed_rate", "After it every step contracts the residual by 1 - eta beta^2.", FIX, check_fixed, "fix"),
+        Claim("fixed_rate", r"After it every step contracts the residual by $1 -"
+              r" \eta\beta^2$.", FIX, check_fixed, "fix"),
         Claim("fixed_scale_free", "That slope does not depend on the start's scale.", FIX, check_scale_free, "fix"),
         Claim("sensing_faster", "Through Gaussian measurements asymmetric descent ends below symmetric descent.",
               LINEAR, check_faster, "sensing"),
-        Claim("sensing_sublinear", "There too symmetric descent falls no faster than 1/T^2.",
+        Claim("sensing_sublinear", "There too symmetric descent falls no faster than $1/T^2$.",
               LOWER, lambda dataset: check_slow(dataset.sel(model="symmetric")), "sensing"),
     ),
 )  # fmt: skip

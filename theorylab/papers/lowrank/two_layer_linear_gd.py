@@ -378,9 +378,10 @@ PAPER = Paper(
     room="lowrank",
     entry="article",
     source_quality="full text read: statements, tables, experiments; proofs skimmed; no public code found",
-    setting="Minimise a mu-strongly convex, K-smooth loss of W through two factors, W = W1 W2'. At a point the loss of"
-    " the factors has the constants mu a and K_t, from the extreme singular values of the factors; the imbalance W1'W1"
-    " - W2'W2, nearly kept, certifies them for the whole run, so that descent has a linear rate from general starts.",
+    setting=r"Minimise a $\mu$-strongly convex, $K$-smooth loss of $W$ through two factors, $W = W_1W_2^T$. At a point"
+    r" the loss of the factors has the constants $\mu a$ and $K_t$, from the extreme singular values of the factors;"
+    r" the imbalance $W_1^TW_1 - W_2^TW_2$, nearly kept, certifies them for the whole run, so that descent has a"
+    r" linear rate from general starts.",
     method=r"Descent on $L(W_1, W_2) = \ell(W_1W_2^T)$: $W_1 \leftarrow W_1 - \eta\,GW_2$ and $W_2 \leftarrow W_2 -"
     r" \eta\,G^TW_1$ with $G = \nabla\ell$. At a point $\frac12|\nabla L|^2 \ge \mu a\,(L - L^*)$ with $a ="
     r" \sigma_n^2(W_1) + \sigma_m^2(W_2)$, and a descent lemma with a local $K_t$ holds along the step, so that"
@@ -393,37 +394,39 @@ PAPER = Paper(
         Experiment("plain", "wide networks follow descent in the product itself", run_plain, plot_plain),
     ),
     claims=(
-        Claim("one_step", "Every step contracts the loss by 1 - 2 mu_t eta + mu_t K_t eta^2 or more.",
+        Claim("one_step", r"Every step contracts the loss by $1 - 2\mu_t\eta + \mu_tK_t\eta^2$ or more.",
               "Theorem 3.1", check_one_step, "descent"),
-        Claim("local_pl", "Half the squared gradient is at least mu a_t times the loss.",
+        Claim("local_pl", r"Half the squared gradient is at least $\mu a_t$ times the loss.",
               "Theorem 3.1", check_pl, "descent"),
         Claim("global_rate", "No step's bound exceeds the global rate, which the start alone gives.",
               "Theorem 3.2", check_global, "descent"),
-        Claim("window", "Along the run a_t and s_t stay between the bounds that the start gives.",
+        Claim("window", "Along the run $a_t$ and $s_t$ stay between the bounds that the start gives.",
               "Lemma 3.1", check_window, "descent"),
         Claim("adaptive_faster", "The adaptive rule descends faster than its own first step size, kept constant.",
               "Figure 1", compare_rules("paper", "constant"), "descent"),
         Claim("local_faster", "Steps by the local smoothness, without a growing bound, are faster still.",
               HERE, compare_rules("local", "paper"), "descent"),
-        Claim("figure_ratio", "At h = 500 and noise 0.01 a draw has alpha1/alpha2 = 0.555.",
+        Claim("figure_ratio", r"At $h = 500$ and noise 0.01 a draw has $\alpha_1/\alpha_2 = 0.555$.",
               "Figure 1, title", check_titles, "descent"),
         Claim("wider_better", "The certified conditioning grows with the width, at every scale.",
               "Appendix G.1", check_wider, "width"),
-        Claim("smaller_power_better", "Entries N(0, h^-2p) are certified to be conditioned better for smaller p.",
+        Claim("smaller_power_better", "Entries $N(0, h^{-2p})$ are certified to be conditioned better for smaller $p$.",
               "Theorem 3.3", check_power, "width"),
-        Claim("larger_power_better", "They are conditioned better for larger p.", "Appendix G.1, text",
+        Claim("larger_power_better", "They are conditioned better for larger $p$.", "Appendix G.1, text",
               check_power_reversed, "width", "fails",
-              "alpha2 holds the margin beta2, which weighs more as the entries shrink: Theorem 3.3 has it right"),
-        Claim("scale_free", "The conditioning a/s itself does not depend on p.", HERE, check_scale_free, "width"),
-        Claim("certificate_square", "alpha1 with the smallest singular value in both roots is at most a, for n = m.",
+              r"$\alpha_2$ holds the margin $\beta_2$, which weighs more as the entries shrink: Theorem 3.3 has it"
+              r" right"),
+        Claim("scale_free", "The conditioning $a/s$ itself does not depend on $p$.", HERE, check_scale_free, "width"),
+        Claim("certificate_square", r"$\alpha_1$ with the smallest singular value in both roots is at most $a$, for"
+              r" $n = m$.",
               TABLE, check_below("claimed", "n = m"), "shapes"),
-        Claim("certificate_oblong", "It is at most a for n != m.",
+        Claim("certificate_oblong", r"It is at most $a$ for $n \ne m$.",
               TABLE, check_below("claimed", "n != m"), "shapes", "fails",
               "the larger factor has no singular value of that index: its root must have zero in its place"),
-        Claim("certificate_corrected", "With zero in that root it is at most a in every shape.",
+        Claim("certificate_corrected", "With zero in that root it is at most $a$ in every shape.",
               HERE, lambda dataset: check_below("corrected", ["n = m", "n != m"])(dataset), "shapes"),
-        Claim("certificate_above", "alpha2 is at least s in every shape.", TABLE, check_above, "shapes"),
-        Claim("matches_plain", "The wider the network, the nearer its rate is to that of descent in W itself.",
+        Claim("certificate_above", r"$\alpha_2$ is at least $s$ in every shape.", TABLE, check_above, "shapes"),
+        Claim("matches_plain", "The wider the network, the nearer its rate is to that of descent in $W$ itself.",
               "Appendix G.2", check_plain, "plain"),
     ),
 )  # fmt: skip
