@@ -501,9 +501,11 @@ PAPER = Paper(
     r" G^TG$ is nearly kept: on the surplus directions it is of order $\alpha^2$, and its least eigenvalue there is"
     r" the linear rate.",
     experiments=(
-        Experiment("symmetric", "symmetric descent with exact and surplus rank", run_symmetric, plot_symmetric),
-        Experiment("asymmetric", "asymmetric descent from starts of several scales", run_asymmetric, plot_asymmetric),
-        Experiment("fix", "one rescaling of the factors in between", run_fix, plot_fix),
+        Experiment("symmetric", "symmetric descent with exact and surplus rank", run_symmetric, plot_symmetric,
+                   {"paper": 9}),
+        Experiment("asymmetric", "asymmetric descent from starts of several scales", run_asymmetric, plot_asymmetric,
+                   {"paper": 28}),
+        Experiment("fix", "one rescaling of the factors in between", run_fix, plot_fix, {"paper": 3}),
         Experiment("sensing", "both models through Gaussian measurements", run_sensing, plot_sensing),
     ),
     claims=(
