@@ -191,9 +191,12 @@ PAPER = Paper(
     r" divides $f - f^*$ by the squared norm of the preconditioned subgradient; the start is the truncated spectral"
     r" one.",
     experiments=(
-        Experiment("condition", "three methods over condition numbers", run_condition, plot_condition),
-        Experiment("isometry", "how measurements scale low-rank matrices", run_isometry, plot_isometry),
-        Experiment("rank", "over-parameterised recovery by the rank of the truth", run_rank, plot_rank),
+        Experiment("condition", "three methods over condition numbers", run_condition, plot_condition,
+                   {"small": 7, "paper": 516}),
+        Experiment("isometry", "how measurements scale low-rank matrices", run_isometry, plot_isometry,
+                   {"small": 6, "paper": 16}),
+        Experiment("rank", "over-parameterised recovery by the rank of the truth", run_rank, plot_rank,
+                   {"small": 9, "paper": 48}),
         Experiment("breakdown", "surplus columns against outliers", run_breakdown, plot_breakdown),
         Experiment("exact", "limits and closed forms", run_exact, plot_exact),
         Experiment("outcomes", "what is said of a recovery, and its error", run_outcomes, plot_outcomes),
