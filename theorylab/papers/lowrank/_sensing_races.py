@@ -10,8 +10,6 @@ import theorylab.figures as figures
 import theorylab.lowrank as lowrank
 from theorylab.papers import Verdict, mean_and_error
 
-from ._two_layouts import TwoLayouts
-
 EVERY = 5
 FLOOR = 1e-11  # errors above it do not know of rounding
 ROUNDED = 4096 * np.finfo(float).eps  # sums of some thousand measurements, at condition numbers of a few
@@ -108,6 +106,8 @@ DAMPINGS = {OPSA: 2.0, SCALED: 1e-14, PLAIN: 1e16}
 def run_condition(size, key):
     import jax
     import xarray
+
+    from ._two_layouts import TwoLayouts
 
     # the released experiment has 8 measurements for each of n r numbers, and one draw: too few for small matrices
     n, r, m, draws, steps = {"small": (20, 2, 520, 2, 1200), "paper": (100, 10, 8000, 1, 2500),
@@ -209,6 +209,8 @@ def run_rank(size, key):
     import jax
     import xarray
 
+    from ._two_layouts import TwoLayouts
+
     n, ranks, seeds, steps = {"small": (20, (1, 4), 4, 250), "paper": (50, (1, 2, 5, 10), 8, 500),
                               "large": (100, (1, 2, 5, 10, 20), 16, 500)}[size]  # fmt: skip
     of_operator, of_lanes = jax.random.split(key)
@@ -265,6 +267,8 @@ def run_breakdown(size, key):
     import jax
     import jax.numpy as jnp
     import xarray
+
+    from ._two_layouts import TwoLayouts
 
     n, r, ranks, steps = {"small": (24, 2, (2, 3, 4, 6, 10), 600), "paper": (50, 5, (5, 7, 10, 15, 20, 25), 2500),
                           "large": (100, 10, (10, 12, 15, 20, 30, 40, 50), 5000)}[size]  # fmt: skip

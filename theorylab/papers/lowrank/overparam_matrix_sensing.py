@@ -9,8 +9,6 @@ import theorylab.figures as figures
 import theorylab.lowrank as lowrank
 from theorylab.papers import Claim, Experiment, Paper, Verdict, mean_and_error
 
-from ._two_layouts import TwoLayouts
-
 STEP, SIGNAL = 0.1, (1.0, 0.8, 0.6)  # step size times sigma_1, singular values of the truth
 SIDE = 50  # of the paper's matrices
 FLOOR, LATE = 1e-22, 1e-9  # a loss is late, and clear of rounding, between these
@@ -429,6 +427,8 @@ def run_sensing(size, key):
     import jax
     import jax.numpy as jnp
     import xarray
+
+    from ._two_layouts import TwoLayouts
 
     # the law of the surplus is seen from a few hundred steps on: 5000 of them show it at a tenth of the cost of 50,000
     n, rank, seeds, steps = {"small": (14, 5, 3, 3000), "paper": (50, 5, 5, 5000), "large": (50, 5, 20, 200_000)}[size]
