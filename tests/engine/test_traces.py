@@ -488,6 +488,17 @@ def test_arrays_that_are_arguments_may_change(monkeypatch):
     np.testing.assert_allclose(found, expected, rtol=1e-14)
 
 
+class Shy:
+    def __getattribute__(self, name):
+        raise RuntimeError(name)
+
+
+def test_an_object_that_cannot_be_looked_at_ends_no_run():
+    shy = Shy()
+    found = minimise(lambda x: jnp.sum(x) if shy is not None else 0 * x)
+    np.testing.assert_allclose(found, X0 - 0.2, rtol=1e-14)
+
+
 def test_few_traces_are_kept():
     codes = [traces.kept(power) for power in range(2 * traces.KEPT)]
     assert traces.kept(0) is not codes[0] and traces.kept(2 * traces.KEPT - 1) is codes[-1]

@@ -26,7 +26,7 @@ T = TypeVar("T")
 KEPT = 32  # codes
 LARGE = 2**18  # bytes of NumPy arrays that are compared: above that, tracing costs no more
 PARTS = 10_000  # of what stands for a code
-HELD = 2**24  # bytes of JAX arrays that a kept trace may keep alive
+HELD = 2**24  # bytes of all arrays that a kept trace may keep alive
 LIBRARIES = frozenset(
     """jax jaxlib numpy equinox optax jaxtyping beartype theorylab flax math functools operator itertools collections
     typing types dataclasses abc enum builtins""".split()  # noqa: SIM905  a list of this length takes twenty lines
@@ -80,7 +80,7 @@ def kept(system: Any, *code: Any) -> Kept:
         for one in code:
             walk.visit(one)
         key = _Parts((_context(), *walk.found))
-    except (Unknown, TypeError, RecursionError):
+    except Exception:  # whatever an object says when it is looked at: the run itself must not end of it
         return Kept(False)
     if key not in _kept:
         _kept[key] = Kept(walk.mutable)
@@ -163,13 +163,12 @@ class _Walk:
         elif kind in (float, complex):
             self.found.append((kind, repr(x)))
         elif isinstance(x, jax.Array):
-            self._held += x.nbytes
-            if self._held > HELD:
-                raise Unknown
+            self._hold(x.nbytes)
             self.found.append(_Same(x))
         elif kind is np.ndarray or isinstance(x, np.generic):
             if x.dtype.hasobject or x.nbytes > LARGE:
                 raise Unknown
+            self._hold(x.nbytes)
             self.mutable = True
             self.found.append((kind, x.shape, x.dtype, x.tobytes()))
         elif (id(x), data) in self._seen:
@@ -178,6 +177,11 @@ class _Walk:
             self._seen[id(x), data] = len(self._seen)
             self._alive.append(x)  # so that no other object takes its address
             self._enter(x, kind, data)
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        if self._held > HELD:
+            raise Unknown
 
     def _enter(self, x: Any, kind: type, data: bool) -> None:
         if kind is types.FunctionType:
