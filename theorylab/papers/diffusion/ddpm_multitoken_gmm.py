@@ -33,12 +33,17 @@ PAPER = Paper(
     r" \mid X]$, whose risk is exact for a known mixture.",
     experiments=(
         Experiment("figure_2", "training, by active patterns, rare ones and levels", figure_2.run_figure_2,
-                   figure_2.plot_figure_2),
-        Experiment("start", "where training begins, exactly", start.run_start, start.plot_start),
-        Experiment("tokens", "the excess by the number of tokens", tokens.run_tokens, tokens.plot_tokens),
+                   figure_2.plot_figure_2,
+                   seconds={"small": 11, "paper": 4385}),
+        Experiment("start", "where training begins, exactly", start.run_start, start.plot_start,
+                   seconds={"small": 2.8}),
+        Experiment("tokens", "the excess by the number of tokens", tokens.run_tokens, tokens.plot_tokens,
+                   seconds={"small": 1.2}),
         Experiment("companion", "the companion model, beside the paper", companion.run_companion,
-                   companion.plot_companion),
-        Experiment("digits", "digits of which one is rare", digits.run_digits, digits.plot_digits),
+                   companion.plot_companion,
+                   seconds={"small": 6.3}),
+        Experiment("digits", "digits of which one is rare", digits.run_digits, digits.plot_digits,
+                   seconds={"small": 11}),
     ),
     claims=(
         Claim("more_patterns", "The excess over the oracle, under other proportions than in training, ends the higher"
