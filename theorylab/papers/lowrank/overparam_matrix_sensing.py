@@ -504,11 +504,12 @@ PAPER = Paper(
     r" the linear rate.",
     experiments=(
         Experiment("symmetric", "symmetric descent with exact and surplus rank", run_symmetric, plot_symmetric,
-                   {"paper": 9}),
+                   {"paper": 9.0}),
         Experiment("asymmetric", "asymmetric descent from starts of several scales", run_asymmetric, plot_asymmetric,
-                   {"paper": 28}),
-        Experiment("fix", "one rescaling of the factors in between", run_fix, plot_fix, {"paper": 3}),
-        Experiment("sensing", "both models through Gaussian measurements", run_sensing, plot_sensing),
+                   {"paper": 28.0}),
+        Experiment("fix", "one rescaling of the factors in between", run_fix, plot_fix, {"paper": 3.0}),
+        Experiment("sensing", "both models through Gaussian measurements", run_sensing, plot_sensing,
+                   {"paper": 106.0}),
     ),
     claims=(
         Claim("sublinear", "With surplus rank symmetric descent falls no faster than $1/T^2$.",

@@ -389,10 +389,11 @@ PAPER = Paper(
     r" W_2^TW_2$ bounds $a_t$ from below for the whole run.",
     experiments=(
         Experiment("descent", "constant and adaptive steps, with their bounds", run_descent, plot_descent,
-                   {"paper": 66}),
-        Experiment("width", "conditioning by width and scale", run_width, plot_width, {"paper": 1}),
-        Experiment("shapes", "certificates for square and oblong products", run_shapes, plot_shapes, {"paper": 5}),
-        Experiment("plain", "wide networks follow descent in the product itself", run_plain, plot_plain, {"paper": 3}),
+                   {"paper": 66.0}),
+        Experiment("width", "conditioning by width and scale", run_width, plot_width, {"paper": 1.0}),
+        Experiment("shapes", "certificates for square and oblong products", run_shapes, plot_shapes, {"paper": 5.0}),
+        Experiment("plain", "wide networks follow descent in the product itself", run_plain, plot_plain,
+                   {"paper": 3.0}),
     ),
     claims=(
         Claim("one_step", r"Every step contracts the loss by $1 - 2\mu_t\eta + \mu_tK_t\eta^2$ or more.",
