@@ -197,10 +197,12 @@ PAPER = Paper(
                    {"small": 6.0, "paper": 16.0}),
         Experiment("rank", "over-parameterised recovery by the rank of the truth", run_rank, plot_rank,
                    {"small": 9.0, "paper": 48.0}),
-        Experiment("breakdown", "surplus columns against outliers", run_breakdown, plot_breakdown),
-        Experiment("exact", "limits and closed forms", run_exact, plot_exact),
+        Experiment("breakdown", "surplus columns against outliers", run_breakdown, plot_breakdown,
+                   {"paper": 87.0}),
+        Experiment("exact", "limits and closed forms", run_exact, plot_exact, {"paper": 9.0}),
         Experiment("outcomes", "what is said of a recovery, and its error", run_outcomes, plot_outcomes),
-        Experiment("pictures", "a clip and a photograph, both corrupted", run_pictures, plot_pictures),
+        Experiment("pictures", "a clip and a photograph, both corrupted", run_pictures, plot_pictures,
+                   {"paper": 7.0}),
     ),
     claims=(
         Claim("linear", "Over-parameterised and with a tenth of outliers OPSA converges linearly: two digits take at"
