@@ -72,11 +72,13 @@ def recovered(tol: ScalarLike = 1e-8, *, every: int = 10) -> Stop:
 
     Its name promised more than either knows, so it is going: use those two, or `robust_recovery`.
 
-    **Arguments**: as those of `at_minimum`.
+    **Arguments**: `tol` > 0, relative; `every` >= 1, steps from one test to the next.
 
     **Returns** a rule for `until=`.
 
     **Raises** `ValueError` for a tolerance that is not positive.
+
+    **Source**: derived here.
 
         >>> import theorylab as tl, warnings
         >>> with warnings.catch_warnings(record=True) as seen:
