@@ -131,7 +131,8 @@ class satisfied(Stop):
 class stalled(Stop):
     """Stalled once the scalar `fn(problem, state)` has not improved for `patience` steps.
 
-    Its lowest value must fall by the share `rtol` of its size to count. It proves no more: a quantity at its minimum stalls as one does that the step size holds up.
+    Its lowest value must fall by the share `rtol` of its size to count. It proves no more: a quantity at its minimum
+    stalls as one does that the step size holds up.
 
     **Arguments**: `fn(problem, state)`, (); `rtol`, the relative fall that counts, (); `patience`, steps; `every`,
     steps from one test to the next.
