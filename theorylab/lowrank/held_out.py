@@ -10,7 +10,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from .. import engine
-from ..engine.program import call
+from ..engine.program import call, highest
 from ..numerics import Key, checked, normal
 from ..numerics.checked import Numbers
 from .problems import Factors, SensingProblem, check_rank
@@ -20,7 +20,7 @@ from .subgradient import PreconditionedSubgradient
 
 Outcome = Literal["recovered", "not_recovered", "undecided"]
 DAMPING = 1e-3
-"""Of the preconditioner, over the largest singular value of the start."""
+"""Of the preconditioner, over the norm of the start."""
 DECAY = 1e-6
 """Of a step's size, from the first to the last."""
 AGREES = 1e-4
@@ -125,15 +125,16 @@ class _Kept(Sensing):
 
 
 @checked
+@highest
 def robust_recovery(
     operator: Sensing, observations: Numbers, *, rank: int | None = None, key: Key = 0, steps: int = 1000
 ) -> Recovery:
     r"""Recover a low-rank matrix from measurements of which some are grossly wrong, and say whether it was found.
 
-    A random tenth of the measurements is held out. For each rank, four at a time from one on, the others are fitted by
-    `PreconditionedSubgradient` from a truncated spectral start, with geometric steps, which need no minimum. The least
-    rank that explains what was held out is taken, since surplus columns can fit outliers and leave the loss at its
-    minimum on a wrong matrix.
+    A random tenth of the measurements is held out. For ranks from 1 to 4, then 5 to 8, 9 to 16 and so on, until larger
+    ones predict no better, the others are fitted by `PreconditionedSubgradient` from a truncated spectral start, with
+    geometric steps, which need no minimum. The least rank that explains what was held out is taken, since surplus
+    columns can fit outliers and leave the loss at its minimum on a wrong matrix.
 
     A residual counts as none at $10^{-4}$ of the scale of $\mathcal A(X)$ (see `HeldOut`). With I the
     measurements that agree so, the answer is
@@ -195,7 +196,7 @@ def robust_recovery(
         candidates = [_candidate(y, held, low + i, lanes, i) for i in range(high - low + 1)]
         best = min([best or candidates[0], *candidates], key=lambda one: (not one.explains, one.explains and one.rank,
                                                                          one.held_out.median))  # fmt: skip
-        if best.explains:
+        if best.explains or best.rank < low:
             break
     L, R = best.solution.value
     factors = L[:, : best.rank], R[:, : best.rank]
