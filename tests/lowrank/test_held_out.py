@@ -86,23 +86,25 @@ def test_a_matrix_of_rank_five_among_widths_that_fit_outliers(rank):
 
 @pytest.mark.slow
 def test_pictures():
-    """A photograph's best approximation of rank six, black or white here and there, is recovered; the photograph is of
-    full rank, and nothing is. The background of a clip is what does not move."""
+    """A photograph's best approximation of rank six, black or white here and there, is recovered; the photograph, which
+    is of full rank, is not. The background of a clip is what does not move."""
     grey, rng = photograph(8), np.random.default_rng(0)
     hit, salt = rng.random(grey.shape) < 0.15, rng.integers(0, 2, grey.shape)
     U, values, Vt = np.linalg.svd(grey, full_matrices=False)
     best = (U[:, :6] * values[:6]) @ Vt[:6]
     seen, background, _ = clip(18, 27, 30)
     film, still = (frames.reshape(30, -1).T for frames in (seen, background))
-    for observed, truth, answer in (
-        (np.where(hit, salt, best), best, ("recovered", 6)),
-        (film, still, ("recovered", 2)),
-        (np.where(hit, salt, grey), grey, ("not_recovered", None)),
+    for observed, truth, rank in (
+        (np.where(hit, salt, best), best, 6),
+        (film, still, 2),
+        (np.where(hit, salt, grey), grey, None),
     ):
         found = lowrank.robust_recovery(lowrank.IdentitySensing(observed.shape), observed.reshape(-1), rank=8)
-        assert found.outcome == answer[0] and answer[1] in (found.rank, None)
         error = np.linalg.norm(found.matrix - truth) / np.linalg.norm(truth)
-        assert (error < 1e-4) == (found.outcome == "recovered")
+        if rank is None:
+            assert found.outcome != "recovered" and error > 0.05
+        else:
+            assert (found.outcome, found.rank) == ("recovered", rank) and error < 1e-4
 
 
 def test_errors_on_most_entries_are_not_recovered_from():
