@@ -9,6 +9,7 @@ import importlib
 import inspect
 import re
 import textwrap
+import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -134,7 +135,7 @@ def _overview(page: Page, concepts: dict[str, list[str]], beneath: list[Page]) -
     lines = []
     for name, names in concepts.items():
         listed = ", ".join(f"{{py:obj}}`{one} <{page.name}.{one}>`" for one in names)
-        module = importlib.import_module(page.items[names[0]].__module__)
+        module = importlib.import_module(_origin(page, names[0]))
         lines.append(f"- {{doc}}`{_title(name)} <{name}>`: {_first_line(module)} {listed}")
     lines += [f"- {{doc}}`{_short(one.name)} <{one.name}>`: {_first_line(one.module)}" for one in beneath]
     titles = {name: _title(name) for name in concepts} | {one.name: _short(one.name) for one in beneath}
@@ -142,7 +143,7 @@ def _overview(page: Page, concepts: dict[str, list[str]], beneath: list[Page]) -
 
 
 def _concept(page: Page, names: list[str], links: dict[str, str]) -> str:
-    module = importlib.import_module(page.items[names[0]].__module__)
+    module = importlib.import_module(_origin(page, names[0]))
     title = f"# {_title(_document(module.__name__))}\n\nIn {{py:mod}}`{page.name}`."
     entries = [_entry(page.name, name, page.items[name], links) for name in names]
     return "\n\n".join([title, _markdown(module, links, page.name), *entries]) + "\n"
@@ -159,9 +160,19 @@ def _title(name: str) -> str:
 
 def _by_module(page: Page) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for name, item in page.items.items():
-        found.setdefault(getattr(item, "__module__", page.name), []).append(name)
+    for name in page.items:
+        found.setdefault(_origin(page, name), []).append(name)
     return found
+
+
+def _origin(page: Page, name: str) -> str:
+    """The module that defines a name: the item's own, or that of the stub where an item such as an alias of types does
+    not know."""
+    item, stub = page.items[name], Path(str(page.module.__file__)).with_suffix(".pyi")
+    if typing.get_origin(item) is None or not stub.exists():
+        return getattr(item, "__module__", page.name)
+    imports = [node for node in ast.walk(ast.parse(stub.read_text())) if isinstance(node, ast.ImportFrom)]
+    return next(f"{page.name}.{node.module}" for node in imports if name in [alias.name for alias in node.names])
 
 
 def _elsewhere(page: Page) -> str:
@@ -181,7 +192,8 @@ def _body(page: Page, links: dict[str, str], introduced: bool = False) -> str:
 
 def _entry(package: str, name: str, item: Any, links: dict[str, str]) -> str:
     if not _is_code(item):
-        return f"`````{{py:data}} {name}\n:module: {package}\n:value: {item!r}\n`````"
+        value = " | ".join(getattr(one, "__name__", repr(one)) for one in typing.get_args(item)) or repr(item)
+        return f"`````{{py:data}} {name}\n:module: {package}\n:value: {value}\n`````"
     kind = "function" if not isinstance(item, type) else "exception" if _is_exception(item) else "class"
     members = [] if kind != "class" else [_member(package, name, *pair, links) for pair in _members(item)]
     aliased = f":canonical: {_alias(package, name, item)}\n"
