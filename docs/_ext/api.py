@@ -12,7 +12,7 @@ import textwrap
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import FunctionType, ModuleType, UnionType
 from typing import Any
 
 from sphinx.util.inspect import signature, stringify_signature
@@ -192,7 +192,8 @@ def _body(page: Page, links: dict[str, str], introduced: bool = False) -> str:
 
 def _entry(package: str, name: str, item: Any, links: dict[str, str]) -> str:
     if not _is_code(item):
-        value = " | ".join(getattr(one, "__name__", repr(one)) for one in typing.get_args(item)) or repr(item)
+        union = typing.get_args(item) if typing.get_origin(item) in (typing.Union, UnionType) else ()
+        value = " | ".join(getattr(one, "__name__", repr(one)) for one in union) or repr(item)
         return f"`````{{py:data}} {name}\n:module: {package}\n:value: {value}\n`````"
     kind = "function" if not isinstance(item, type) else "exception" if _is_exception(item) else "class"
     members = [] if kind != "class" else [_member(package, name, *pair, links) for pair in _members(item)]
