@@ -11,34 +11,19 @@ from scipy import stats
 import theorylab as tl
 from theorylab import lowrank
 from theorylab.lowrank import held_out as module
+from theorylab.papers.lowrank._recovery_outcomes import operator
 from theorylab.papers.lowrank._robust_pca import clip, photograph
 
 SHAPE = (30, 24)
 SIZES = (160, 320, 640)
-KINDS = ("gaussian", "rank_one", "entries", "identity", "linear")
-
-
-def sums(index, signs, X):
-    return jnp.sum(X.reshape(-1)[index] * signs, axis=1)
-
-
-def operator(kind, key, m, shape=SHAPE):
-    if kind == "linear":  # eight entries a measurement, with random signs
-        of_index, of_signs = jax.random.split(key)
-        index = jax.random.randint(of_index, (m, 8), 0, shape[0] * shape[1])
-        function = jax.tree_util.Partial(sums, index, jax.random.rademacher(of_signs, (m, 8), float))
-        return lowrank.LinearSensing(function, shape)
-    if kind == "identity":
-        return lowrank.IdentitySensing(shape)
-    make = {"gaussian": lowrank.GaussianSensing, "rank_one": lowrank.RankOneSensing, "entries": lowrank.EntrySampling}
-    return make[kind](key, shape, m)
+KINDS = ("Gaussian", "rank one", "entries", "identity", "linear map")
 
 
 def draw(kind, seed):
     """A random problem, easy or hopeless, and the key of its recovery."""
     rng = np.random.default_rng(seed)
     of_operator, of_truth, of_errors, key = jax.random.split(jax.random.key(seed), 4)
-    measured = operator(kind, of_operator, int(rng.choice(SIZES)))
+    measured = operator(kind, of_operator, SHAPE, int(rng.choice(SIZES)))
     truth = lowrank.low_rank_matrix(of_truth, SHAPE, int(rng.integers(1, 5)), float(rng.choice([1, 3, 10])))
     scale = float(np.exp(rng.uniform(np.log(0.3), np.log(30))))
     fraction = float(rng.uniform(0, 0.5))
