@@ -164,8 +164,8 @@ def axes_of(build: Callable, over: Mapping[str, Any], seeds: int | Sequence[int]
         labels[dim] = np.arange(sizes[dim]) if labels[dim] is None else labels[dim]
         if dim in fixed and len({str(x) for x in labels[dim]}) < sizes[dim]:
             raise ValueError(
-                f"over: the labels of {dim!r} must differ, got {np.asarray(labels[dim]).tolist()}: leave out what stands twice, or"
-                " label it, in an xarray.DataArray with coords"
+                f"over: the labels of {dim!r} must differ, got {np.asarray(labels[dim]).tolist()}: leave out"
+                " what stands twice, or label it, in an xarray.DataArray with coords"
             )
     return Axes(
         {name: one.axis for name, one in given.items() if not one.static},
@@ -268,8 +268,8 @@ def _agree(one: Any, other: Any) -> bool:
 def _disagree(dim: str, one: str, labels: Any, other: str, others: Any) -> str:
     return (
         f"over: {one!r} and {other!r} label the dimension {dim!r} differently, {np.asarray(labels)[:6].tolist()}"
-        f" and {np.asarray(others)[:6].tolist()}. Axes of one dimension go together: give both the same labels, drop those of one"
-        " (DataArray.drop_vars), or name another dimension."
+        f" and {np.asarray(others)[:6].tolist()}. Axes of one dimension go together: give both the same"
+        " labels, drop those of one (DataArray.drop_vars), or name another dimension."
     )
 
 
