@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float, Real
 
-from ...numerics import Slope, checked, loglog_slope
+from ...numerics import Estimate, checked, loglog_slope
 from ...numerics.checked import Numbers, finite
 from .flow import Adapters, Four, two_layer_lora_flow
 
@@ -203,7 +203,7 @@ class FinalLosses(NamedTuple):
     """What `final_losses` returns."""
 
     losses: Float[np.ndarray, " scales"]
-    exponent: Slope
+    exponent: Estimate
 
 
 @checked
@@ -227,7 +227,7 @@ def final_losses(
     `scales` (scales,) > 0; `time`, when the loss is read; `rtol` and `atol` of the flow, with atol below the loss's
     square root over the scale.
 
-    **Returns** the `losses` (scales,), and the `exponent` of the scale by which they go, a `Slope`.
+    **Returns** the `losses` (scales,), and the `exponent` of the scale by which they go, an `Estimate`.
 
     **Raises** `ValueError` for scales that are not positive, and as `two_layer_lora_flow` does.
 
@@ -253,7 +253,7 @@ def final_losses(
         return two_layer_lora_flow(W1, W2, target, scaled, at, rtol=rtol, atol=atol).loss[0]
 
     losses = np.asarray(jax.vmap(one)(jnp.asarray(scales, start.A1.dtype)), float)
-    exponent = loglog_slope(scales, losses) if np.unique(scales).size > 1 else Slope(np.nan, np.nan, False)
+    exponent = loglog_slope(scales, losses) if np.unique(scales).size > 1 else Estimate(np.nan, np.nan)
     return FinalLosses(losses, exponent)
 
 
