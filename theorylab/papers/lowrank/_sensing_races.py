@@ -126,7 +126,7 @@ def run_condition(size, key):
     digits = xarray.concat([steps_to(errors, level) for level in LEVELS], "level").assign_coords(level=list(LEVELS))
     chi = lowrank.gaussian_constants(OUTLIERS).chi
     return xarray.Dataset({"error": errors, "steps": steps_to(errors, LEVEL), "digits": digits, **contraction(errors)}
-                          ).assign(claimed=lowrank.claimed_contraction(chi))  # fmt: skip
+                          ).assign(claimed=lowrank.claims.opsa_robust_recovery.contraction(chi))  # fmt: skip
 
 
 def plot_condition(dataset):
@@ -221,7 +221,7 @@ def run_rank(size, key):
         drawn = draw(operator, keys, r, 2 * r, 5.0, OUTLIERS)
         found.append(race(operator, drawn, 0.1, steps))
     errors = xarray.concat(found, "rank").assign_coords(rank=list(ranks)).rename(lane="seed")
-    claimed = lowrank.claimed_contraction(lowrank.gaussian_constants(OUTLIERS).chi)
+    claimed = lowrank.claims.opsa_robust_recovery.contraction(lowrank.gaussian_constants(OUTLIERS).chi)
     return xarray.Dataset({"error": errors, **contraction(errors)}).assign(claimed=claimed)
 
 
@@ -280,7 +280,7 @@ def run_breakdown(size, key):
     drawn = draw(operator, keys, r, max(ranks), 5.0, place.outliers.values, place["rank"].values)
     errors = race(operator, drawn, SLIGHT, steps)
     errors = errors.assign_coords(lane=place.lane).unstack("lane")
-    claimed = [lowrank.claimed_contraction(lowrank.gaussian_constants(p).chi) for p in fractions]
+    claimed = [lowrank.claims.opsa_robust_recovery.contraction(lowrank.gaussian_constants(p).chi) for p in fractions]
     return xarray.Dataset({"error": errors, **contraction(errors), "claimed": ("outliers", claimed), "true_rank": r})
 
 

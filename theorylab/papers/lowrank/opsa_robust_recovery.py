@@ -87,7 +87,7 @@ def run_isometry(size, key):
                 constants = lowrank.restricted_constants(
                     operator, 6, key=jax.random.fold_in(of_draws, j), outliers=float(p), support=support, draws=100
                 )
-                found[i, :, j, k] = constants.lipschitz, constants.sharpness, 1 / constants.chi
+                found[i, :, j, k] = constants.lipschitz.value, constants.sharpness.value, 1 / constants.chi.value
     limit = [[lowrank.gaussian_constants(float(p), support).sharpness for p in FRACTIONS]
              for support in ("random", "worst")]  # fmt: skip
     dims = ("support", "seed", "outliers")
