@@ -1,18 +1,15 @@
 r"""What the paper states of surplus rank with numbers: its rates of order $1/T^2$ and $\alpha^2$ have none."""
 
-import numpy as np
-from jaxtyping import ScalarLike
-
 from ...numerics import checked
 
 
 @checked
-def contraction(step_size: ScalarLike, scale: ScalarLike) -> float:
+def contraction(step_size: float | int, scale: float | int) -> float:
     r"""State the factor by which a step of descent shrinks the residual after `rescaled_factors`: $1 - \eta\beta^2$.
 
     Whatever the scale of the start: every direction of G sees $F^TF = \beta^2 I$.
 
-    **Arguments**: `step_size` $\eta > 0$, (); `scale` $\beta > 0$, (), that of the one step in between, with
+    **Arguments**: `step_size` $\eta > 0$; `scale` $\beta > 0$, that of the one step in between, with
     $\eta\beta^2 < 1$.
 
     **Returns** the factor, in (0, 1); that of the loss is its square.
@@ -25,7 +22,7 @@ def contraction(step_size: ScalarLike, scale: ScalarLike) -> float:
         >>> tl.lowrank.claims.overparam_matrix_sensing.contraction(0.125, 2.0)
         0.5
     """
-    decrease = float(np.asarray(step_size) * np.asarray(scale) ** 2)
+    decrease = float(step_size * scale**2)
     if not (step_size > 0 and scale > 0 and decrease < 1):
         raise ValueError(
             f"step_size = {step_size} and scale = {scale} must be positive, with step_size scale^2 = {decrease:.3g} "

@@ -23,7 +23,7 @@ def run_fix(setting, key):
     before = descend(problem, starts, FIRST, every)
 
     def build(key, *, start, mended):
-        fixed = lowrank.rescaled_factors(*start, 1.0)
+        fixed = lowrank.rescaled_factors(start[0], start[1], 1.0)
         x0 = jax.tree.map(lambda new, old: jnp.where(mended > 0, new, old), fixed, start)
         return lowrank.FactorisedDescent(STEP), problem, x0
 
