@@ -105,10 +105,10 @@ def test_names_are_checked(linear):
 
 def test_memory_is_that_of_the_record_not_of_the_steps(linear):
     """The program of a run a million times as long holds as many bytes."""
-    from theorylab.engine.block import Block, tables
-    from theorylab.engine.lanes import split
-    from theorylab.engine.loop import Task
-    from theorylab.engine.mesh import Split
+    from theorylab.engine._run.block import Block, tables
+    from theorylab.engine._run.lanes import split
+    from theorylab.engine._run.loop import Task
+    from theorylab.engine._run.mesh import Split
 
     sizes = []
     for steps in (10**3, 10**9):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from theorylab import games
-from theorylab.engine.plan import Draws, Plan
+from theorylab.engine._sweep.plan import Draws, Plan
 from theorylab.engine.record import Record, as_records, every
 
 N, D, LANES, SEEDS, STEPS = 20, 32, 16, 16, 40

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from .method import Method
+from ..method import Method
 from .modules import is_nnx
 
 

@@ -21,14 +21,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from .block import Block, tables
+from .._run.block import Block, tables
+from .._run.loop import Task
+from .._run.program import trace
+from ..record import Record
 from .dataset import SCHEMA, SHOWN, Grid, Part, columns, describe, states
 from .files import StoreError, read_arrays, read_json, write_arrays, write_json
 from .interrupt import Interruption
-from .loop import Task
-from .program import trace
 from .provenance import versions
-from .record import Record
 
 
 def named(tree: PyTree, prefix: str) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from .lanes import Axis
+from .._run.lanes import Axis
 
 SEED = "seed"
 TAKEN = {SEED: "the sweep's own, for which use seeds=", "step": "that of what is recorded; choose another"}

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import jax
 import numpy as np
 
-from . import status as codes
+from .. import status as codes
+from .._disk.dataset import Part, assemble
+from .._disk.files import read_json
+from .._disk.provenance import provenance
+from .._disk.store import Store
+from .._run.drive import Compaction, Stats
+from .._run.program import highest
+from ..keys import as_key
+from ..record import Record
 from .axes import SEED, axes_of
-from .dataset import Part, assemble
-from .drive import Compaction, Stats
-from .files import read_json
-from .keys import as_key
 from .launch import from_first, together
 from .plan import free_memory
-from .program import highest
-from .provenance import provenance
-from .record import Record
 from .share import run_all, usable, workers
-from .store import Store
 from .work import Asked, Work
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def sweep(
         >>> dict(ds.value.sizes), ds.value.sel(rate=0.25, seed=0).values.tolist()
         ({'rate': 2, 'seed': 3, 'value_0': 2}, [0.0625, 0.0625])
     """
-    from ._solve import _check_steps
+    from .._run.solve import _check_steps
 
     _check_steps(steps)
     if blocks is not None and blocks < 1:

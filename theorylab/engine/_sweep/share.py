@@ -11,14 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import status as codes
-from .block import Block
-from .dataset import Grid, Part
-from .drive import Stats
+from .. import status as codes
+from .._disk.dataset import Grid, Part
+from .._disk.store import Store
+from .._run.block import Block
+from .._run.drive import Stats
+from .._run.program import highest
+from .._run.progress import Progress
 from .launch import gathered, together
-from .program import highest
-from .progress import Progress
-from .store import Store
 from .work import Asked, Work
 
 Arrays = dict[str, np.ndarray]

@@ -11,10 +11,10 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from .._run.loop import Lane
+from ..record import Record
+from ..status import NAMES, RUNNING
 from .files import StoreError, read_arrays, read_json
-from .loop import Lane
-from .record import Record
-from .status import NAMES, RUNNING
 
 if TYPE_CHECKING:
     import xarray

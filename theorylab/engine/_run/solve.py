@@ -12,25 +12,25 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Int, Int8, PyTree
 
-from ..numerics.checked import takes
-from . import status as codes
+from ...numerics.checked import takes
+from .. import status as codes
+from .._disk.provenance import provenance
+from .._disk.store import SolveStore
+from ..keys import as_key, stream
+from ..method import Method
+from ..record import Record, as_records
+from ..status import Status, from_code
+from ..until import as_stops
 from .arguments import check_method, check_optimiser, is_transformation
 from .block import Block, tables
 from .drive import Stats, drive
-from .keys import as_key, stream
 from .lanes import split as split_arrays
 from .loop import Carry, Task, checked
 from .mesh import Split, as_mesh
-from .method import Method
 from .modules import parted, placed, whole
 from .program import highest
 from .progress import Progress
-from .provenance import provenance
-from .record import Record, as_records
-from .status import Status, from_code
-from .store import SolveStore
 from .traces import kept
-from .until import as_stops
 
 
 class Trace(eqx.Module):
@@ -261,7 +261,7 @@ def minimise(
         >>> [round(float(x), 6) for x in solution.value]
         [3.0, 3.0]
     """
-    from .gradient import Gradient, Objective
+    from ..gradient import Gradient, Objective
 
     _check_steps(steps)
     if not callable(fn):
@@ -279,7 +279,7 @@ def minimise(
     x0 = moved if x0 is not None else None
     problem = Objective(fn, tuple(args), has_aux, key is not None, rest)
     if "record" not in keywords:
-        from .record import every
+        from ..record import every
 
         keywords["record"] = Record(every(max(1, steps // 100)), loss=lambda problem, state: problem.watch(state))
     return solve(method, problem, x0, key=0 if key is None else key, steps=steps, **keywords)

@@ -10,8 +10,8 @@ import pytest
 
 import theorylab as tl
 from tests.engine.problems import Linear, Objective, Relax, norm
-from theorylab.engine.lanes import batched, dependence
-from theorylab.engine.plan import Draws, Plan
+from theorylab.engine._run.lanes import batched, dependence
+from theorylab.engine._sweep.plan import Draws, Plan
 
 KEY = jax.random.key(3)
 RECORD = tl.Record(tl.every(6), e=norm)
@@ -113,7 +113,7 @@ def test_inner_lanes_spread_over_devices_when_seeds_are_few():
 
 def test_devices_have_nothing_to_say_to_each_other():
     """No collective stands in the compiled program of a sharded sweep."""
-    from theorylab.engine import program
+    from theorylab.engine._run import program
 
     before = set(program._programs)
     run(over={"rate": [0.05, 0.1], "scale": [1.0, 2.0]})

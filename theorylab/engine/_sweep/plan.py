@@ -9,19 +9,19 @@ import jax
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from .._disk.dataset import columns, describe
+from .._disk.store import fingerprint
+from .._run.block import FEWEST, Block, tables
+from .._run.lanes import Axis, Levels, Places, build_lanes, dependence, first_lane, lane_shapes, product, sizes
+from .._run.lanes import split as split_arrays
+from .._run.loop import Carry, Task, checked, inner_dependence
+from .._run.mesh import split
+from .._run.modules import placed
+from .._run.traces import kept
+from ..keys import build_key, seed_key, stream
+from ..method import Method
+from ..record import Record
 from .axes import SEED
-from .block import FEWEST, Block, tables
-from .dataset import columns, describe
-from .keys import build_key, seed_key, stream
-from .lanes import Axis, Levels, Places, build_lanes, dependence, first_lane, lane_shapes, product, sizes
-from .lanes import split as split_arrays
-from .loop import Carry, Task, checked, inner_dependence
-from .mesh import split
-from .method import Method
-from .modules import placed
-from .record import Record
-from .store import fingerprint
-from .traces import kept
 
 PLENTY = 256  # times what a lane carries: below that, a look at the compiled program, whose scratch nobody guesses
 

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from ..status import RUNNING
 from .lanes import Kind
 from .loop import NEVER, Carry, Lane, Tables, Task
 from .mesh import Split
 from .program import Traced, call, compiled, trace
-from .status import RUNNING
 
 FEWEST = 4  # lanes: below this a matrix product is no faster, and its last bits differ most
 SHRINK = 2  # compaction waits until this factor is to be had

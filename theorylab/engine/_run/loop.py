@@ -16,13 +16,13 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float32, Int8, Int32, PRNGKeyArray, PyTree
 
-from ..numerics.arrays import check_kept
-from .keys import stream
+from ...numerics.arrays import check_kept
+from ..keys import stream
+from ..record import Record
+from ..status import DIVERGED, INVALID, MAX_STEPS, NONFINITE, RUNNING
+from ..until import Stop
 from .lanes import Kind, Levels, _one_by_one, batched
-from .record import Record
-from .status import DIVERGED, INVALID, MAX_STEPS, NONFINITE, RUNNING
 from .traces import Kept
-from .until import Stop
 
 HEALTH_STRIDE = 16  # steps between tests for divergence: cheap beside 16 steps, and 1e12 is far below overflow
 GROWTH = 1e12

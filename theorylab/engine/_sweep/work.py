@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._disk.dataset import Grid, Part, columns
+from .._disk.store import Running
+from .._run.block import Block
+from .._run.drive import Compaction, Stats, drive
+from ..record import as_records
+from ..until import as_stops
 from .axes import SEED, Axes
-from .block import Block
-from .dataset import Grid, Part, columns
-from .drive import Compaction, Stats, drive
 from .plan import Draws, Plan
-from .record import as_records
-from .store import Running
-from .until import as_stops
 
 
 class Asked(NamedTuple):
