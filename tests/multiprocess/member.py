@@ -11,8 +11,8 @@ import numpy as np
 
 import theorylab as tl
 from tests.engine.problems import Linear, Relax, norm
+from theorylab.engine import program
 from theorylab.engine._disk import store
-from theorylab.engine._run import program
 
 PROCESSES, STEPS = 2, 20_000
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")

@@ -1,7 +1,7 @@
 """The engine: one driver that runs every method, alone or in sweeps, and knows no room.
 
-Import from here. Modules of a plain name hold the words that describe a run: methods, records, rules, keys, statuses.
-How it is run (`_run`), many times (`_sweep`), and kept (`_disk`) is private, with all that is in those folders.
+Users import from here, and rooms from modules of a plain name too. The folders with an underscore are the engine's own,
+with all that is in them: how a run is run (`_run`), many times (`_sweep`), and kept (`_disk`).
 """
 
 from .._names import attach_stub

@@ -8,7 +8,6 @@ from ._run.solve import minimise as minimise
 from ._run.solve import solve as solve
 from ._run.traces import forget as forget
 from ._sweep.axes import Cases as Cases
-from ._sweep.launch import launch as launch
 from ._sweep.sweep import sweep as sweep
 from .gradient import Gradient as Gradient
 from .method import Method as Method
@@ -16,6 +15,7 @@ from .method import State as State
 from .method import as_structure as as_structure
 from .method import hyperparameter as hyperparameter
 from .method import start as start
+from .processes import launch as launch
 from .record import Last as Last
 from .record import Max as Max
 from .record import Mean as Mean

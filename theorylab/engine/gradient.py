@@ -12,8 +12,8 @@ import optax
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ..numerics import Key, checked
-from ._run.modules import Rest
 from .method import Method, start
+from .modules import Rest
 
 
 class GradientState(eqx.Module):

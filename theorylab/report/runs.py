@@ -94,7 +94,7 @@ def run(
     """
     import jax
 
-    from theorylab.engine._sweep.launch import agreed
+    from theorylab.engine.processes import agreed
 
     if experiment is not None:
         choose("experiment", experiment, [one.name for one in paper.experiments])
@@ -154,7 +154,7 @@ def environment() -> dict[str, Any]:
     """Versions, platform and device, as plain words."""
     import jax
 
-    from theorylab.engine._disk.provenance import versions
+    from theorylab.engine.provenance import versions
 
     return {
         "versions": versions(),

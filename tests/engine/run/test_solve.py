@@ -207,7 +207,7 @@ class TestPrograms:
             assert count() == 0
 
     def test_captured_arrays_are_arguments_not_text(self):
-        from theorylab.engine._run.program import trace
+        from theorylab.engine.program import trace
 
         big = jnp.arange(10_000.0).reshape(100, 100) / 1e4
         inner = jax.jit(lambda x: big @ x)
