@@ -86,7 +86,7 @@ def test_the_linear_phase_leaves_out_a_cube(setting, rank_one):
             assert np.array_equal(own[0], other[0])
         gaps.append(max(np.max(np.abs(a[4] - b[4])) for a, b in zip(found.adapters, linear, strict=True)) / scale)
     fit = loglog_slope(scales[:2], gaps[:2])
-    assert fit.slope == pytest.approx(2.0, abs=0.2)  # the next order has a hundredth of its size
+    assert fit.value == pytest.approx(2.0, abs=0.2)  # the next order has a hundredth of its size
     assert gaps[2] < 1e-5
 
 
@@ -99,8 +99,8 @@ def test_adapters_align_and_stay_aligned(setting, rank_one):
         assert gap[0] > 0.1 > gap[-1]
         plateaus.append(gap[-1])
     fit = loglog_slope(list(rank_one), plateaus)
-    assert fit.slope == pytest.approx(4 - 2 * setting.S1[0] / setting.S2[0], abs=0.05)  # the next order in the scale
-    assert fit.slope >= lowrank.claimed_alignment(setting.S1[0], setting.S2[0])[0]
+    assert fit.value == pytest.approx(4 - 2 * setting.S1[0] / setting.S2[0], abs=0.05)  # the next order in the scale
+    assert fit.value >= lowrank.claimed_alignment(setting.S1[0], setting.S2[0])[0]
     # the first layer, with the larger rate, carries the change
     sizes = [np.linalg.norm(x[-1]) for x in rank_one[1e-4].adapters]
     assert np.hypot(*sizes[:2]) > 3 * np.hypot(*sizes[2:])
@@ -127,7 +127,7 @@ def test_the_final_loss_is_a_power_of_the_scale(setting):
     found = lowrank.final_losses(
         setting.W1, setting.W2, setting.target(SIGMA), setting.small(1.0), scales, 20.0, **TIGHT
     )
-    assert 4 < found.order.slope < 5  # twice the power of 1 - cos, 2.5, is where it tends
+    assert 4 < found.order.value < 5  # twice the power of 1 - cos, 2.5, is where it tends
     one = setting.flow(setting.target(SIGMA), setting.small(1e-2), np.append(TS[1:], 20.0))
     assert found.losses[1] == pytest.approx(float(one.loss[-1]), rel=1e-4)
     with pytest.raises(ValueError, match=r"scales = .* positive"):

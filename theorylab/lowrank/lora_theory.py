@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float, Real
 
-from ..numerics import Slope, checked, loglog_slope
+from ..numerics import Estimate, checked, loglog_slope
 from ..numerics.checked import Numbers, finite
 from .lora_flow import Adapters, Four, two_layer_lora_flow
 
@@ -207,17 +207,17 @@ def loss_rate(
 
 
 class FinalLosses(NamedTuple):
-    """Losses at one time for starts of several sizes: `losses` (scales,), and their `order` in the scale, a `Slope`.
+    """Losses at one time for starts of several sizes: `losses` (scales,), and their `order` in it.
 
     **Source**: derived here; see `final_losses`.
 
         >>> import numpy as np, theorylab as tl
-        >>> tl.lowrank.FinalLosses(np.ones(2), tl.numerics.Slope(4.0, 0.1, True)).order.slope
+        >>> tl.lowrank.FinalLosses(np.ones(2), tl.numerics.Estimate(4.0, 0.1)).order.value
         4.0
     """
 
     losses: Float[np.ndarray, " scales"]
-    order: Slope
+    order: Estimate
 
 
 @checked
@@ -267,7 +267,7 @@ def final_losses(
         return two_layer_lora_flow(W1, W2, target, scaled, at, rtol=rtol, atol=atol).loss[0]
 
     losses = np.asarray(jax.vmap(one)(jnp.asarray(scales, start.A1.dtype)), float)
-    order = loglog_slope(scales, losses) if np.unique(scales).size > 1 else Slope(np.nan, np.nan, False)
+    order = loglog_slope(scales, losses) if np.unique(scales).size > 1 else Estimate(np.nan, np.nan)
     return FinalLosses(losses, order)
 
 
