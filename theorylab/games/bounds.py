@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ..numerics import checked
 from ..numerics.checked import Numbers
 from . import orders, step_sizes
 
@@ -52,7 +51,6 @@ class MseBound(NamedTuple):
     neighbourhood: float
     weakness: float
 
-    @checked
     def after(self, epochs: Numbers, squared_distance: float) -> Float[np.ndarray, "*k"]:
         """The bound after `epochs`, a number or an array, from |x_0 - x*|^2 = `squared_distance`."""
         transient = self.contraction ** np.asarray(epochs, float) * squared_distance
@@ -73,7 +71,6 @@ class Orders(NamedTuple):
     mse: float | None
 
 
-@checked
 def claimed_step_size_cap(
     game: Any = None, *, n: int | None = None, mu: float | None = None, lipschitz_max: float | None = None
 ) -> StepSizeCap:
@@ -106,7 +103,6 @@ def claimed_step_size_cap(
     return StepSizeCap(product=cap((curvature * top) ** 2), quotient=cap((curvature / top) ** 2))
 
 
-@checked
 def claimed_contraction(game: Any = None, *, step_size: float, n: int | None = None, mu: float | None = None) -> float:
     r"""What an epoch makes of $E|x - x^\star|^2$, up to a neighbourhood: $1 - \gamma_1 n \mu / 2$ (reconstructed).
 
@@ -130,7 +126,6 @@ def claimed_contraction(game: Any = None, *, step_size: float, n: int | None = N
     return _contraction(step_size, known["n"], known["mu"])
 
 
-@checked
 def claimed_mse_bound(
     game: Any = None,
     *,
@@ -174,7 +169,6 @@ def claimed_mse_bound(
     return MseBound(contraction, float(neighbourhood), float(8 * weakness / known["mu"]))
 
 
-@checked
 def claimed_monotone_constant(
     game: Any = None,
     *,
@@ -215,7 +209,6 @@ def claimed_monotone_constant(
     return float(2 * (1 + epoch + 3 * c * known["lipschitz_max"] ** 2))
 
 
-@checked
 def claimed_orders(order: str, points: int = 1) -> Orders:
     """The orders in the step size that the paper states for last iterates (reconstructed).
 
@@ -250,7 +243,6 @@ def claimed_orders(order: str, points: int = 1) -> Orders:
     return table[order, points]
 
 
-@checked
 def derived_orders(order: str, points: int = 1, *, affine: bool = True) -> Orders:
     r"""The exact orders in the step size at the ends of epochs, for generic smooth games.
 

@@ -5,12 +5,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ..numerics import checked, richardson_weights
+from ..numerics.extrapolation import richardson_weights
 from . import exact
 from .stationary import stationary
 
 
-@checked
 def clt_covariance(game: Any, method: Any) -> Float[np.ndarray, "d d"]:
     r"""The covariance $\Gamma$ of the limit $T^{-1/2} \sum_{t \le T} (x_t - E x) \to N(0, \Gamma)$ over epochs.
 

@@ -5,14 +5,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ..numerics import checked
 from . import orders
 from .affine import AffineGame
 
 Vector = Float[np.ndarray, " d"]
 
 
-@checked
 def bias_expansion(game: Any, order: str = "reshuffle") -> tuple[Vector, Vector]:
     r"""The coefficients of $E x - x^\star = c_1 \gamma + c_2 \gamma^2 + O(\gamma^3)$ at the ends of epochs.
 
@@ -65,7 +63,6 @@ def bias_expansion(game: Any, order: str = "reshuffle") -> tuple[Vector, Vector]
     return first, np.linalg.solve(visits, right)
 
 
-@checked
 def extragradient_bias(game: Any, extrapolation_step: float) -> Vector:
     r"""The bias of same-sample extragradient under independent draws, at every step size.
 

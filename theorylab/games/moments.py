@@ -8,7 +8,9 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from ..numerics import Key, checked, richardson_weights, spectral_radius
+from ..numerics.checked import Key
+from ..numerics.extrapolation import richardson_weights
+from ..numerics.spectra import spectral_radius
 from . import exact
 from .chains import epoch_averages
 from .kept_orders import every_order, fixed_points
@@ -51,7 +53,6 @@ class Moments(NamedTuple):
         return bool(np.isfinite(self.mse))
 
 
-@checked
 def stationary_moments(
     game: Any,
     method: Any,

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from ..numerics import Key, checked
+from ..numerics.checked import Key
 
 ORDERS = ("independent", "reshuffle", "once", "cyclic", "flipflop")
 """`"independent"`: n uniform draws with replacement; `"reshuffle"`: a new permutation each epoch; `"once"`: one
@@ -14,7 +14,6 @@ permutation, drawn at the start and kept; `"cyclic"`: 0, 1, ..., n-1 always; `"f
 the same one backwards, 2n indices an epoch."""
 
 
-@checked
 def check(order: str) -> str:
     """The order itself, when it is one.
 
@@ -38,7 +37,6 @@ def check(order: str) -> str:
     raise ValueError(f"order = {order!r} is not one of {', '.join(map(repr, ORDERS))}{hint}")
 
 
-@checked
 def fixed(order: str, key: Key, n: int) -> Int[Array, " n"] | None:
     """What an order keeps for the whole run: the permutation of `"once"`, nothing for the others.
 
@@ -55,7 +53,6 @@ def fixed(order: str, key: Key, n: int) -> Int[Array, " n"] | None:
     return _permutation(key, n) if check(order) == "once" else None
 
 
-@checked
 def table(order: str, key: Key, n: int, kept: Int[Array, " n"] | None = None) -> Int[Array, " m"]:
     """The indices of one epoch. They depend on the key alone, so that runs that share it share the draws.
 
@@ -80,7 +77,6 @@ def table(order: str, key: Key, n: int, kept: Int[Array, " n"] | None = None) ->
     return jnp.concatenate([forward, forward[::-1]]) if order == "flipflop" else forward
 
 
-@checked
 def groups(
     order: str,
     key: Key,

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import ArrayLike, Float, Real
 
-from ..numerics import checked
 from ..numerics.checked import finite
 from .certificates import claimed_certificate, spectral_margin
 from .matrix_losses import MatrixLoss
@@ -38,12 +37,10 @@ class ClaimedDescent(NamedTuple):
     c: float = 0.5
     d: float = 2.0
 
-    @checked
     def pl(self, step_size: float) -> float:
         r"""$\bar\mu = \mu(\alpha_1 + 2\alpha_2(1 - e^{\eta_0^c}))$, below every $\mu_t$."""
         return self.mu * (self.alpha1 - 2 * self.alpha2 * np.expm1(step_size**self.c))
 
-    @checked
     def smoothness(self, step_size: float, t: ArrayLike = 0) -> Float[np.ndarray, "*t"]:
         r"""$\bar K_t$, above every $K_t$, for steps t; it falls to $Ke^{\eta_0^c}\alpha_2$."""
         t, K = np.asarray(t, float), self.lipschitz
@@ -53,7 +50,6 @@ class ClaimedDescent(NamedTuple):
         early = np.sqrt(2 * K * self.excess * rho**t) + 6 * K**2 * self.beta2 * self.excess * step_size**2 * growth**t
         return np.asarray(early + K * np.exp(step_size**self.c) * self.alpha2 * late)
 
-    @checked
     def contraction(self, step_size: float) -> float:
         r"""$\bar\rho(\eta_0, 0) = 1 - 2\bar\mu\eta_0 + \bar\mu\bar K_0\eta_0^2$."""
         pl = self.pl(step_size)
@@ -77,7 +73,6 @@ class ClaimedDescent(NamedTuple):
         return _root(second, float(grid[above[0] - 1]), float(grid[above[0]]))
 
 
-@checked
 def claimed_descent(
     W1: Real[ArrayLike, "n h"],
     W2: Real[ArrayLike, "m h"],

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float, Real
 
-from ..numerics import Slope, checked, loglog_slope
 from ..numerics.checked import Numbers, finite
+from ..numerics.slopes import Slope, loglog_slope
 from .lora_flow import Adapters, Four, two_layer_lora_flow
 
 
@@ -26,7 +26,6 @@ class GrowthRates(NamedTuple):
     layer2: Float[np.ndarray, " k"]
 
 
-@checked
 def growth_rates(W1: Real[ArrayLike, "h n"], W2: Real[ArrayLike, "m h"], target: Real[ArrayLike, "m n"]) -> GrowthRates:
     r"""How fast small adapters grow: $[B_1; A_1^T]$ as $e^{\lambda t}$, $\lambda$ a singular value of $W_2^T\Delta$.
 
@@ -49,7 +48,6 @@ def growth_rates(W1: Real[ArrayLike, "h n"], W2: Real[ArrayLike, "m h"], target:
     return GrowthRates(*(np.linalg.svd(g, compute_uv=False) for g in _negative_gradients(W1, W2, target)))
 
 
-@checked
 def linear_phase(
     W1: Real[ArrayLike, "h n"],
     W2: Real[ArrayLike, "m h"],
@@ -95,7 +93,6 @@ def linear_phase(
     return Adapters(*found)
 
 
-@checked
 def adapter_invariant(
     A: Real[ArrayLike, "*times rank n"], B: Real[ArrayLike, "*times m rank"]
 ) -> Float[np.ndarray, "*times rank rank"]:
@@ -115,7 +112,6 @@ def adapter_invariant(
     return np.swapaxes(B, -1, -2) @ B - A @ np.swapaxes(A, -1, -2)
 
 
-@checked
 def misalignment(
     A: Real[ArrayLike, "*times rank n"],
     B: Real[ArrayLike, "*times m rank"],
@@ -154,7 +150,6 @@ def misalignment(
     return np.asarray(np.linalg.norm(U - T @ (T.T @ U), axis=(-2, -1)) / np.sqrt(k))
 
 
-@checked
 def fine_tuning_misalignment(
     W1: Real[ArrayLike, "h n"], W2: Real[ArrayLike, "m h"], target: Real[ArrayLike, "m n"]
 ) -> float:
@@ -182,7 +177,6 @@ def fine_tuning_misalignment(
     return float(np.linalg.norm(turned) / size) if size > 0 else 0.0
 
 
-@checked
 def loss_rate(
     W1: Real[ArrayLike, "h n"], W2: Real[ArrayLike, "m h"], target: Real[ArrayLike, "m n"], adapters: Four
 ) -> float:
@@ -220,7 +214,6 @@ class FinalLosses(NamedTuple):
     order: Slope
 
 
-@checked
 def final_losses(
     W1: ArrayLike,
     W2: ArrayLike,

@@ -4,6 +4,7 @@ import functools
 import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Literal, Protocol, SupportsFloat, TypeVar, Union, get_args, get_origin, runtime_checkable
 
 import jax
@@ -30,7 +31,7 @@ Key = PRNGKeyArray | int | np.integer
 
 
 def checked(function: F) -> F:
-    """A function, or a class where it is built, that refuses arguments other than its annotations allow.
+    """Refuses arguments other than the annotations of a function, or of a class's methods and where it is built, allow.
 
     Types, dtypes and shapes alone are looked at, so that traced arrays pass as concrete ones do. A number may stand as
     any real scalar, an array may be JAX's or NumPy's, a tuple may be a list; names of axes mean one length throughout.
@@ -53,10 +54,31 @@ def checked(function: F) -> F:
         TypeError: double: count must be an integer, got 0.5
     """
     given: Any = function
-    if isinstance(given, type):
-        given.__init__ = _guard(given.__init__, given.__name__)  # pyright: ignore[reportAttributeAccessIssue]
-        return function
-    return _guard(given, given.__name__)
+    if not isinstance(given, type):
+        return given if is_checked(given) else _guard(given)
+    for name, member in list(vars(given).items()):
+        if name == "__init__" or not name.startswith("_"):
+            if isinstance(member, classmethod | staticmethod):
+                setattr(given, name, type(member)(checked(member.__func__)))
+            elif isinstance(member, types.FunctionType):
+                setattr(given, name, checked(member))
+    return function
+
+
+def is_checked(function: Any) -> bool:
+    """Whether a function is `checked` already.
+
+    **Arguments**: `function`, anything.
+
+    **Returns** a bool.
+
+        >>> from theorylab.numerics.checked import checked, is_checked
+        >>> def double(count: int):
+        ...     return 2 * count
+        >>> is_checked(double), is_checked(checked(double))
+        (False, True)
+    """
+    return _MARK in getattr(function, "__dict__", ())
 
 
 def finite(**arrays: Any) -> None:
@@ -132,63 +154,123 @@ def seeded(key: Any) -> Any:
     return jax.random.key(int(key))
 
 
-def _guard(function: Any, title: str) -> Any:
-    signature = inspect.signature(function)
-    hints = {name: parameter.annotation for name, parameter in signature.parameters.items()}
-    keys = [name for name, hint in hints.items() if _is_key_or_seed(get_args(hint))]
+def _guard(function: Any) -> Any:
+    hints = [hint for name, hint in getattr(function, "__annotations__", {}).items() if name != "return"]
+    if all(hint is Any for hint in hints) or getattr(function, "__isabstractmethod__", False):
+        return function
+    looked: list[_Arguments] = []  # at the first call: packages have more functions than a program calls
 
     @functools.wraps(function)
     def call(*args, **keywords):
-        try:
-            given = signature.bind(*args, **keywords)
-        except TypeError:
-            return function(*args, **keywords)  # Python's own error names what is missing or too much
-        bound = given.arguments
-        for name in keys:
-            if name in bound or signature.parameters[name].default is not inspect.Parameter.empty:
-                bound[name] = seeded(bound.get(name, signature.parameters[name].default))
-        with jaxtyped("context"):
-            for name, value in bound.items():
-                parameter = signature.parameters[name]
-                if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or value is parameter.default:
-                    continue
-                if not _admits(hints[name], value) or (name in keys and isinstance(value, bool)):
-                    raise TypeError(f"{title}: {name} must be {_words(hints[name])}, got {_shown(value)}")
-        return function(*given.args, **given.kwargs) if keys else function(*args, **keywords)
+        if not looked:
+            looked.append(_Arguments(function))
+        args, keywords = looked[0].taken(args, keywords)
+        return function(*args, **keywords)
 
+    call.__dict__[_MARK] = True
     return call
 
 
-def _admits(hint: Any, value: Any) -> bool:
+_MARK = "__arguments_are_checked__"
+
+
+class _Arguments:
+    """What a function's annotations ask of its arguments."""
+
+    def __init__(self, function: Callable):
+        self.function = function
+        parameters = list(inspect.signature(function).parameters.values())
+        several = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+        named = [one for one in parameters if one.kind not in several]
+        places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        self.places = [one.name for one in named if one.kind in places]
+        self.hints = {one.name: one.annotation for one in named}
+        self.defaults = {one.name: one.default for one in named if one.default is not one.empty}
+        self.keys = [one.name for one in named if _is_key_or_seed(get_args(one.annotation))]
+        tests = {one.name: _test(one.annotation) for one in named}
+        self.tests = {name: test for name, test in tests.items() if test is not _anything}
+        self.context = jaxtyped("context") if any(map(_names_axes, self.hints.values())) else nullcontext()
+
+    def taken(self, args: tuple, keywords: dict) -> tuple[tuple, dict]:
+        """The arguments with seeds as keys. What is missing or too much is left to Python's own error."""
+        given = dict(zip(self.places, args, strict=False)) | keywords
+        for name in self.keys:
+            if name in given or name in self.defaults:
+                key = given.get(name, self.defaults.get(name))
+                given[name] = seeded(key)
+                if given[name] is key:
+                    continue
+                if name in self.places[: len(args)]:
+                    at = self.places.index(name)
+                    args = (*args[:at], given[name], *args[at + 1 :])
+                else:
+                    keywords = keywords | {name: given[name]}
+        with self.context:
+            for name, test in self.tests.items():
+                if name not in given or (value := given[name]) is self.defaults.get(name, self):
+                    continue
+                if not test(value) or (name in self.keys and isinstance(value, bool)):
+                    wanted = _words(self.hints[name])
+                    raise TypeError(f"{self._title(args)}: {name} must be {wanted}, got {_shown(value)}")
+        return args, keywords
+
+    def _title(self, args):
+        """A class has the name of what is built, which may inherit."""
+        return type(args[0]).__name__ if self.function.__name__ == "__init__" else self.function.__name__
+
+
+def _test(hint: Any) -> Callable[[Any], bool]:
     """Whether a value is what an annotation says."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        return any(_admits(one, value) for one in inner)
+        tests = [_test(one) for one in inner]
+        return _anything if _anything in tests else lambda value: any(test(value) for test in tests)
     if origin is Literal:
-        return any(type(value) is type(one) and value == one for one in inner)
+        return lambda value: any(type(value) is type(one) and value == one for one in inner)
     if origin is tuple:
-        if not isinstance(value, tuple | list):
-            return False
+        tests = [_anything if one is ... else _test(one) for one in inner]
         if inner[1:] == (...,):
-            return all(_admits(inner[0], one) for one in value)
-        return len(value) == len(inner) and all(map(_admits, inner, value))
+            return lambda value: isinstance(value, tuple | list) and all(map(tests[0], value))
+        return lambda value: (
+            isinstance(value, tuple | list)
+            and len(value) == len(tests)
+            and all(test(one) for test, one in zip(tests, value, strict=True))
+        )
+    if origin is Sequence and not (test := _test(inner[0]))(1):
+        return lambda value: isinstance(value, Sequence) and not isinstance(value, str) and all(map(test, value))
     if origin is not None:
         hint = origin
-    kind = _KINDS.get(hint)
-    if kind is not None:
-        return kind(value)
+    if hint in _KINDS:
+        return _KINDS[hint]
     if not isinstance(hint, type):
-        return True
+        return _anything
     if hasattr(hint, "leaftype"):  # a PyTree
-        leaves = jax.tree.leaves(value)
-        return bool(leaves) and all(_admits(hint.leaftype, leaf) for leaf in leaves)
+        return functools.partial(_is_tree, _test(hint.leaftype))
     if issubclass(hint, AbstractArray):
-        numeric = _is_real_array(value) or _is_key(value)
-        return numeric and isinstance(value, hint.dtype[type(value), hint.dim_str])
+        return functools.partial(_is_array_of, hint)
     try:
-        return isinstance(value, hint)
+        isinstance(None, hint)
     except TypeError:  # a protocol that only a type checker reads
-        return True
+        return _anything
+    return lambda value: isinstance(value, hint)
+
+
+def _anything(value):
+    return True
+
+
+def _is_tree(leaf_test, value):
+    leaves = jax.tree.leaves(value)
+    return bool(leaves) and all(map(leaf_test, leaves))
+
+
+def _is_array_of(hint, value):
+    return (_is_real_array(value) or _is_key(value)) and isinstance(value, hint.dtype[type(value), hint.dim_str])
+
+
+def _names_axes(hint):
+    inner = [hint.leaftype] if hasattr(hint, "leaftype") else get_args(hint)
+    return bool(getattr(hint, "dim_str", "")) or any(map(_names_axes, inner))
 
 
 def _is_key_or_seed(inner):
@@ -217,8 +299,8 @@ def _is_real_scalar(value):
 
 
 _KINDS: dict[Any, Callable[[Any], bool]] = {
-    Any: lambda value: True,
-    inspect.Parameter.empty: lambda value: True,
+    Any: _anything,
+    inspect.Parameter.empty: _anything,
     complex: lambda value: False,  # stands in ArrayLike alone
     bool: lambda value: isinstance(value, bool | np.bool_),
     int: lambda value: isinstance(value, int | np.integer),
@@ -260,6 +342,8 @@ def _words(hint: Any) -> str:
         return " or ".join(map(repr, inner))
     if origin is tuple:
         return f"({', '.join('...' if one is ... else _words(one) for one in inner)})"
+    if origin is Sequence and not _test(inner[0])(1):
+        return f"a list, each of it {_words(inner[0])}"
     hint = origin or hint
     if isinstance(hint, type) and issubclass(hint, AbstractArray):
         if hint.dtype is Shaped and not hint.dim_str:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from .checked import Numbers, checked
+from .checked import Numbers
 
 RESOLVED = 3.0
 """A value counts as signal when it exceeds this many of its standard errors."""
@@ -26,7 +26,6 @@ class Slope(NamedTuple):
     resolved: bool
 
 
-@checked
 def loglog_slope(x: Numbers, y: Numbers, standard_errors: Numbers | None = None) -> Slope:
     r"""The order $p$ in $|y| \approx C x^p$, by least squares on $\log|y| = \log C + p \log x$.
 
@@ -82,7 +81,6 @@ def loglog_slope(x: Numbers, y: Numbers, standard_errors: Numbers | None = None)
     return Slope(float(slope), float(error), True)
 
 
-@checked
 def local_slopes(x: Numbers, y: Numbers) -> Float[np.ndarray, " m"]:
     r"""The slopes $\log|y_{k+1}/y_k| / \log(x_{k+1}/x_k)$ between neighbours: how an order settles as x shrinks.
 
