@@ -72,28 +72,25 @@ def _homes(stub: Path) -> dict[str, str]:
 
 
 def _guard(module: ModuleType, homes: dict[str, str]) -> None:
-    """Public classes of a module, with those of the house that they inherit from, and all functions of a public one."""
-    from .numerics.checked import checked
-
+    """The public classes of a module, and all functions of a public one."""
     public = homes.get(module.__name__.rpartition(".")[2]) == ""
     for name, item in list(vars(module).items()):
-        if getattr(item, "__module__", None) != module.__name__ or name.startswith("_"):
-            continue
-        if public and not isinstance(item, type):
+        own = getattr(item, "__module__", None) == module.__name__ and not name.startswith("_")
+        if own and (public or (name in homes and isinstance(item, type))):
             setattr(module, name, _guarded(item, module.__name__))
-        elif isinstance(item, type) and (public or name in homes):
-            for kind in item.__mro__:
-                if kind.__module__.startswith("theorylab."):
-                    checked(kind)
 
 
 def _guarded(item: Any, place: str) -> Any:
-    """A function as the name in a package, or in a public module, that pickles find it by."""
-    from .numerics.checked import checked, is_checked
+    """A class, with those of the house that it inherits from; a function, as the one that pickles find there."""
+    from .numerics.guard import checked, is_checked
 
-    if is_checked(item) or not (inspect.isroutine(item) or hasattr(item, "__wrapped__")):
-        return item
-    found = checked(item)
-    if found is not item:
-        found.__module__ = place
-    return found
+    if isinstance(item, type):
+        for kind in item.__mro__:
+            if kind.__module__.startswith("theorylab."):
+                checked(kind)
+    elif not is_checked(item) and (inspect.isroutine(item) or hasattr(item, "__wrapped__")):
+        found = checked(item)
+        if found is not item:
+            found.__module__ = place
+        return found
+    return item

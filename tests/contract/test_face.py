@@ -15,7 +15,7 @@ import pytest
 
 import theorylab as tl
 from tests.contract.test_docstrings import PUBLIC
-from theorylab.numerics.checked import is_checked
+from theorylab.numerics.guard import is_checked
 
 FUNCTIONS = {name: item for name, item in PUBLIC.items() if inspect.isfunction(item)}
 

@@ -12,10 +12,10 @@ import pytest
 import theorylab as tl
 from tests.contract.test_docstrings import PUBLIC
 from tests.faults.calls import calls, public
-from theorylab.numerics.checked import is_checked
+from theorylab.numerics.guard import is_checked
 
 # a key or a seed by `as_key`, which has a look of its own
-ANY = {"minimise", "solve", "sweep", "fit", "as_key"}
+ANY = {"minimise", "solve", "sweep", "fit", "race", "as_key"}
 # the engine calls what a user writes, with a key
 ABSTRACT = {"Method.init", "Method.step", "Mixture.sample"}
 

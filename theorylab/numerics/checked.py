@@ -1,19 +1,17 @@
-"""Arguments that are what their annotations say: checked where a user calls, before anything is computed."""
+"""What arguments may be: annotations against values, seeds as keys, numbers that are finite."""
 
 import functools
 import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, Literal, Protocol, SupportsFloat, TypeVar, Union, get_args, get_origin, runtime_checkable
+from typing import Any, Literal, Protocol, SupportsFloat, Union, get_args, get_origin, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import AbstractArray, ArrayLike, PRNGKeyArray, Shaped, jaxtyped
-
-F = TypeVar("F", bound=Callable)
 
 
 @runtime_checkable
@@ -28,57 +26,6 @@ Numbers = ArrayLike | Sequence | Arrays
 
 Key = PRNGKeyArray | int | np.integer
 """A random key, or an integer seed, which a `checked` function receives as the key `jax.random.key(seed)`."""
-
-
-def checked(function: F) -> F:
-    """Refuses arguments other than the annotations of a function, or of a class's methods and where it is built, allow.
-
-    Types, dtypes and shapes alone are looked at, so that traced arrays pass as concrete ones do. A number may stand as
-    any real scalar, an array may be JAX's or NumPy's, a tuple may be a list; names of axes mean one length throughout.
-    Where the annotation is `Key`, an integer seed becomes a key.
-
-    **Arguments**: `function`, with annotations of Python's or jaxtyping's, or a class.
-
-    **Returns** the same, to be called the same.
-
-    **Raises** `TypeError`, from the call, that names the argument, what it must be and what it is.
-
-    **Source**: derived here.
-
-        >>> import theorylab as tl
-        >>> @tl.numerics.checked
-        ... def double(count: int):
-        ...     return 2 * count
-        >>> double(0.5)
-        Traceback (most recent call last):
-        TypeError: double: count must be an integer, got 0.5
-    """
-    given: Any = function
-    if not isinstance(given, type):
-        return given if is_checked(given) else _guard(given)
-    for name, member in list(vars(given).items()):
-        if name == "__init__" or not name.startswith("_"):
-            if isinstance(member, classmethod | staticmethod):
-                setattr(given, name, type(member)(checked(member.__func__)))
-            elif isinstance(member, types.FunctionType):
-                setattr(given, name, checked(member))
-    return function
-
-
-def is_checked(function: Any) -> bool:
-    """Whether a function is `checked` already.
-
-    **Arguments**: `function`, anything.
-
-    **Returns** a bool.
-
-        >>> from theorylab.numerics.checked import checked, is_checked
-        >>> def double(count: int):
-        ...     return 2 * count
-        >>> is_checked(double), is_checked(checked(double))
-        (False, True)
-    """
-    return _MARK in getattr(function, "__dict__", ())
 
 
 def finite(**arrays: Any) -> None:
@@ -154,27 +101,7 @@ def seeded(key: Any) -> Any:
     return jax.random.key(int(key))
 
 
-def _guard(function: Any) -> Any:
-    hints = [hint for name, hint in getattr(function, "__annotations__", {}).items() if name != "return"]
-    if all(hint is Any for hint in hints) or getattr(function, "__isabstractmethod__", False):
-        return function
-    looked: list[_Arguments] = []  # at the first call: packages have more functions than a program calls
-
-    @functools.wraps(function)
-    def call(*args, **keywords):
-        if not looked:
-            looked.append(_Arguments(function))
-        args, keywords = looked[0].taken(args, keywords)
-        return function(*args, **keywords)
-
-    call.__dict__[_MARK] = True
-    return call
-
-
-_MARK = "__arguments_are_checked__"
-
-
-class _Arguments:
+class Arguments:
     """What a function's annotations ask of its arguments."""
 
     def __init__(self, function: Callable):
@@ -278,8 +205,12 @@ def _is_key_or_seed(inner):
 
 
 def _is_real_array(value):
-    real = jnp.integer, jnp.floating, jnp.bool_
-    return isinstance(value, jax.Array | np.ndarray) and any(jnp.issubdtype(value.dtype, kind) for kind in real)
+    return isinstance(value, jax.Array | np.ndarray) and _is_real(value.dtype)
+
+
+@functools.cache
+def _is_real(dtype):
+    return any(jnp.issubdtype(dtype, kind) for kind in (jnp.integer, jnp.floating, jnp.bool_))
 
 
 def _is_key(value):
