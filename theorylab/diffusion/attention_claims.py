@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ..numerics import checked
 from .multi_token import MultiTokenMixture
 from .risks import Tokens
 from .schedules import Schedule
@@ -35,7 +34,6 @@ class ClaimedConditions(NamedTuple):
     step_size: float
 
 
-@checked
 def claimed_conditions(mixture: MultiTokenMixture, epsilon: float | int) -> ClaimedConditions:
     r"""The conditions of Theorem 1 for an excess $\epsilon$ over the Bayes risk, as orders with constant one.
 
@@ -60,7 +58,6 @@ def claimed_conditions(mixture: MultiTokenMixture, epsilon: float | int) -> Clai
     return ClaimedConditions(dimension, float(np.log(d)), share * tokens, tokens, 1 / (max(rho, 1.0) + epsilon))
 
 
-@checked
 def claimed_iterations(
     mixture: MultiTokenMixture, schedule: Schedule, epsilon: float | int, step_size: float | int
 ) -> float:
@@ -92,7 +89,6 @@ def claimed_iterations(
     return float((1 / epsilon + nu**-3) / (step_size * nu * snr**3) + np.log((rho**2 + 1) / epsilon))
 
 
-@checked
 def claimed_mean_error(mixture: MultiTokenMixture, tokens: Tokens) -> float:
     r"""How far attention's output is from the tokens' means, per entry: $(\rho^2 + 1)\log d/(P\nu_{\min})$.
 
@@ -114,7 +110,6 @@ def claimed_mean_error(mixture: MultiTokenMixture, tokens: Tokens) -> float:
     return float((rho**2 + 1) * np.log(d) / (int(tokens) * nu))
 
 
-@checked
 def claimed_same_pattern_score(mixture: MultiTokenMixture, epsilon: float | int) -> float:
     r"""How large scores of a token and one of its pattern become, at least: $\frac12\log(K\delta/\epsilon)$.
 
@@ -139,7 +134,6 @@ def claimed_same_pattern_score(mixture: MultiTokenMixture, epsilon: float | int)
     return float(np.log(mixture.active * weights.min() / weights.max() / epsilon) / 2)
 
 
-@checked
 def claimed_same_pattern_mass(epsilon: float | int) -> float:
     r"""The attention that a token pays to tokens of its own pattern, at least: $1 - \sqrt\epsilon$.
 
@@ -159,7 +153,6 @@ def claimed_same_pattern_mass(epsilon: float | int) -> float:
     return 1 - float(np.sqrt(epsilon))
 
 
-@checked
 def claimed_score_error(excess: float | int, schedule: Schedule) -> float:
     r"""The score's error at a given excess risk: at most excess times SNR + 1, the mean of $1/(1 - \bar\alpha_t)$.
 
@@ -182,7 +175,6 @@ def claimed_score_error(excess: float | int, schedule: Schedule) -> float:
     return excess * (float(np.mean(np.asarray(schedule.snr, float))) + 1)
 
 
-@checked
 def claimed_frequencies(mixture: MultiTokenMixture) -> Float[np.ndarray, " M"]:
     r"""A lower bound of the pattern frequencies, $\frac KM\pi_u/\big(\frac{K - 1}{M - 1}(1 - \pi_u) + \pi_u\big)$.
 

@@ -6,11 +6,10 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, ScalarLike
 
-from ..numerics import checked, floating
+from ..numerics.arrays import floating
 from ..numerics.checked import Numbers
 
 
-@checked
 def attention_population_limit(
     W: Numbers, query: Numbers, *, means: Numbers, weights: Numbers, variance: ScalarLike
 ) -> Float[Array, " d"]:
@@ -49,7 +48,6 @@ def attention_population_limit(
     return gate @ means + variance * turned
 
 
-@checked
 def limit_first_gradient(
     *, means: Numbers, weights: Numbers, variance: ScalarLike, a: ScalarLike, v: ScalarLike
 ) -> Float[Array, "d d"]:

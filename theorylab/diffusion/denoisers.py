@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from ..numerics import Key, checked
+from ..numerics.checked import Key
 from .schedules import Schedule, check_levels
 
 
@@ -46,18 +46,15 @@ class Mixture(eqx.Module):
     def oracle_noise(self, x: Float[Array, "*point"], alpha_bar: ArrayLike, labels: Array) -> Float[Array, "*point"]:
         r"""$E[\varepsilon \mid x, \text{labels}]$, like x; labels as `sample` gives them for one data point."""
 
-    @checked
     def score(self, x: Float[Array, "*point"], alpha_bar: ArrayLike) -> Float[Array, "*point"]:
         r"""$\nabla\log p(x) = -E[\varepsilon | x]/c$, like x."""
         return -self.expected_noise(x, alpha_bar) / jnp.sqrt(1 - alpha_bar)
 
-    @checked
     def expected_clean(self, x: Float[Array, "*point"], alpha_bar: ArrayLike) -> Float[Array, "*point"]:
         r"""$E[x_0 \mid x]$, like x."""
         return (x - jnp.sqrt(1 - alpha_bar) * self.expected_noise(x, alpha_bar)) / jnp.sqrt(alpha_bar)
 
 
-@checked
 def oracle_denoiser(mixture: Mixture, schedule: Schedule) -> jax.tree_util.Partial:
     r"""The best prediction of the noise by one who knows the labels, $\frac{c}{s^2}(x - \sqrt{\bar\alpha}\,\mu_Y)$.
 
@@ -81,7 +78,6 @@ def oracle_denoiser(mixture: Mixture, schedule: Schedule) -> jax.tree_util.Parti
     return jax.tree_util.Partial(_oracle, mixture, schedule)
 
 
-@checked
 def bayes_denoiser(mixture: Mixture, schedule: Schedule) -> jax.tree_util.Partial:
     r"""The best prediction of the noise from the data point alone, $E[\varepsilon \mid x]$, exactly.
 

@@ -5,11 +5,10 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, ScalarLike
 
-from ..numerics import checked, floating
+from ..numerics.arrays import floating
 from ..numerics.checked import Numbers
 
 
-@checked
 def same_pattern_mass(
     attention: Float[Array, "*batch tokens keys"], labels: Int[Array, "*batch tokens"]
 ) -> Float[Array, "*batch"]:
@@ -33,7 +32,6 @@ def same_pattern_mass(
     return jnp.mean(jnp.sum(jnp.where(same, attention, 0), axis=-1), axis=-1)
 
 
-@checked
 def mean_denoising_gain(
     attended: Float[Array, "*batch tokens d"], means: Float[Array, "..."], variance: ScalarLike
 ) -> Float[Array, "*batch"]:
@@ -62,7 +60,6 @@ def mean_denoising_gain(
     return jnp.mean((attended - means) ** 2, axis=(-2, -1)) / jnp.asarray(variance, attended.dtype)
 
 
-@checked
 def pattern_scores(W: Numbers, patterns: Numbers) -> Float[Array, "M M"]:
     r"""W in pattern coordinates: the score $\mu_j^TW\mu_k/d$ of pattern j as a key for pattern k as a query.
 
@@ -85,7 +82,6 @@ def pattern_scores(W: Numbers, patterns: Numbers) -> Float[Array, "M M"]:
     return patterns @ W @ patterns.T / len(W)
 
 
-@checked
 def pattern_alignment(W: Numbers, patterns: Numbers) -> Float[Array, ""]:
     r"""The cosine between W and the ideal scores, blind to what softmax is blind to.
 

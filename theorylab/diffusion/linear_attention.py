@@ -14,7 +14,6 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
-from ..numerics import checked
 from ..numerics.checked import Numbers
 from .denoisers import Mixture
 from .multi_token import check_tokens
@@ -60,19 +59,16 @@ class SharedMean(Mixture):
     def bayes_risk(self, tokens: int, alpha_bar: Numbers) -> Any:
         """The least risk of any denoiser, summed over d."""
 
-    @checked
     def variance(self, alpha_bar: ArrayLike) -> Float[Array, "*levels"]:
         r"""The variance of an entry given the mean, $s^2 = 1 - \bar\alpha + \rho^2\bar\alpha$, like alpha_bar."""
         alpha_bar = jnp.asarray(alpha_bar, self.noise.dtype)
         return 1 - alpha_bar + self.noise**2 * alpha_bar
 
-    @checked
     def oracle_risk(self, alpha_bar: ArrayLike) -> Float[Array, "*levels"]:
         r"""The risk $d\bar\alpha\rho^2/s^2$ of one who knows the mean, like alpha_bar."""
         alpha_bar = self._level(alpha_bar)
         return len(self.second_moment()) * alpha_bar * self.noise**2 / self.variance(alpha_bar)
 
-    @checked
     def linear_attention_risk(
         self, S: Float[Array, "d d"], V: Float[Array, "d d"], tokens: Any, alpha_bar: ArrayLike
     ) -> Float[Array, ""]:
@@ -81,7 +77,6 @@ class SharedMean(Mixture):
         fit = jnp.sum((S @ A + 2 * V @ B) * S) + jnp.sum((V @ B) * V)
         return fit - 2 * c * (jnp.trace(S) + jnp.trace(V) / L) + len(A)
 
-    @checked
     def linear_attention_optimum(self, tokens: Any, alpha_bar: ArrayLike) -> LinearOptimum:
         r"""The best (S, V, risk): $S = \frac c{s^2}I$, $V = -\frac c{s^2}\bar\alpha LM(\bar\alpha LM + s^2I)^{-1}$.
 
@@ -96,12 +91,10 @@ class SharedMean(Mixture):
         V = -c / s2 * (U * (alpha_bar * m * L / ridge)[None]) @ U.T
         return LinearOptimum(S, V, self.oracle_risk(alpha_bar) + jnp.sum(c**2 / s2 * alpha_bar * m / ridge))
 
-    @checked
     def largest_stable_step(self, tokens: Any, alpha_bar: ArrayLike) -> Float[Array, ""]:
         """The step size below which gradient descent on (S, V) converges: 2 over the largest curvature, ()."""
         return 2 / jnp.max(self._curvatures(tokens, alpha_bar))
 
-    @checked
     def population_gd(
         self,
         S: Numbers,
@@ -134,7 +127,6 @@ class SharedMean(Mixture):
         last = self.linear_attention_risk(S, V, tokens, alpha_bar)
         return (S, V), jnp.concatenate([risks, last[None]])
 
-    @checked
     def predicted_excess(
         self,
         S: Numbers,
@@ -153,7 +145,6 @@ class SharedMean(Mixture):
         factors, shares = self._modes(S, V, tokens, alpha_bar, step_size)
         return np.asarray(np.sum(shares * factors ** (2 * np.asarray(steps)[..., None]), axis=-1))
 
-    @checked
     def iterations_required(
         self,
         S: Numbers,
@@ -177,7 +168,6 @@ class SharedMean(Mixture):
 
         return _fewest(enough, -1)
 
-    @checked
     def tokens_required(self, excess: float | int, alpha_bar: ArrayLike) -> int:
         r"""The fewest tokens at which the best linear attention exceeds the oracle risk by no more than an excess.
 

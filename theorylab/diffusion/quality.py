@@ -10,8 +10,9 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, ScalarLike
 
-from ..numerics import Key, checked, floating, normal
-from ..numerics.checked import Numbers
+from ..numerics.arrays import floating
+from ..numerics.checked import Key, Numbers
+from ..numerics.draws import normal
 
 
 class MomentErrors(NamedTuple):
@@ -33,7 +34,6 @@ class MomentErrors(NamedTuple):
     covariance_chance: Float[Array, ""]
 
 
-@checked
 def moment_errors(x: Float[Array, "n ..."], mean: Numbers, covariance: Numbers) -> MomentErrors:
     r"""How far the mean and the covariance of samples are from given ones.
 
@@ -74,7 +74,6 @@ def moment_errors(x: Float[Array, "n ..."], mean: Numbers, covariance: Numbers) 
     )
 
 
-@checked
 def mode_proportions(
     x: Float[Array, "n ..."], posterior: Callable[[Array], Array]
 ) -> tuple[Float[Array, " K"], Float[Array, " K"]]:
@@ -106,7 +105,6 @@ def mode_proportions(
     return jnp.mean(shares, axis=0), jnp.std(shares, axis=0, ddof=1) / np.sqrt(len(x)).astype(shares.dtype)
 
 
-@checked
 def sliced_wasserstein(
     x: Float[Array, "n ..."], y: Float[Array, "m ..."], key: Key, *, projections: int = 256
 ) -> Float[Array, ""]:
@@ -142,7 +140,6 @@ def sliced_wasserstein(
     return jnp.sqrt(jnp.mean(jnp.sum(gaps * jnp.asarray(mass, x.dtype)[None], axis=1)))
 
 
-@checked
 def mmd(
     x: Float[Array, "n ..."], y: Float[Array, "m ..."], *, bandwidth: ScalarLike | None = None
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
@@ -191,7 +188,6 @@ def mmd(
     return value, jnp.sqrt(variance)
 
 
-@checked
 def frechet_distance(
     x: Float[Array, "n ..."], y: Float[Array, "m ..."], *, features: Callable[[Array], Array] | None = None
 ) -> Float[Array, ""]:
@@ -222,7 +218,6 @@ def frechet_distance(
     return gaussian_wasserstein(*moments[0], *moments[1])
 
 
-@checked
 def gaussian_wasserstein(
     mean_x: Numbers, covariance_x: Numbers, mean_y: Numbers, covariance_y: Numbers
 ) -> Float[Array, ""]:

@@ -11,8 +11,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Integer
 
-from ..numerics import Key, checked, normal
-from ..numerics.checked import Numbers
+from ..numerics.checked import Key, Numbers
+from ..numerics.draws import normal
 from .denoisers import Mixture
 from .multi_token import MultiTokenMixture, check_tokens
 from .schedules import Schedule
@@ -34,7 +34,6 @@ class Estimate(NamedTuple):
     standard_error: Float[Array, "*levels"]
 
 
-@checked
 def oracle_risks(mixture: MultiTokenMixture, schedule: Schedule) -> Float[Array, " T"]:
     r"""The risk $\bar\alpha\rho^2/s^2$ of one who knows each token's pattern, at each level.
 
@@ -53,7 +52,6 @@ def oracle_risks(mixture: MultiTokenMixture, schedule: Schedule) -> Float[Array,
     return alpha_bar * mixture.noise**2 / s2
 
 
-@checked
 def oracle_risk(mixture: MultiTokenMixture, schedule: Schedule) -> Float[Array, ""]:
     r"""The mean over the levels of `oracle_risks`, which no estimator falls below.
 
@@ -71,7 +69,6 @@ def oracle_risk(mixture: MultiTokenMixture, schedule: Schedule) -> Float[Array, 
     return jnp.mean(oracle_risks(mixture, schedule))
 
 
-@checked
 def ideal_risks(mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens) -> Float[Array, " T"]:
     r"""The risk of $\frac c{s^2}(x_p - \bar x_p)$, at each level; $\bar x_p$ is the mean of the tokens of p's pattern.
 
@@ -97,7 +94,6 @@ def ideal_risks(mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens) 
     return oracle_risks(mixture, schedule) + c**2 / s2 * shown
 
 
-@checked
 def ideal_risk(mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens) -> Float[Array, ""]:
     r"""The mean over the levels of `ideal_risks`, the level that mean denoising aims at.
 
@@ -117,7 +113,6 @@ def ideal_risk(mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens) -
     return jnp.mean(ideal_risks(mixture, schedule, tokens))
 
 
-@checked
 def initial_risks(mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens, v: ArrayLike) -> Float[Array, " T"]:
     r"""The risk of $v(x_p - \bar x)$, mean-denoising attention with W = 0, at each level.
 
@@ -144,7 +139,6 @@ def initial_risks(mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens
     return 1 + shrunk * (v**2 * (s2 + alpha_bar * mixture.spread()) - 2 * v * c)
 
 
-@checked
 def initial_risk(mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens, v: ArrayLike) -> Float[Array, ""]:
     r"""The mean over the levels of `initial_risks`: where mean-denoising attention starts from W = 0.
 
@@ -164,7 +158,6 @@ def initial_risk(mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens,
     return jnp.mean(initial_risks(mixture, schedule, tokens, v))
 
 
-@checked
 def bayes_risks(mixture: Mixture, schedule: Schedule, tokens: int, *, key: Key, samples: int) -> Estimate:
     r"""The least risk that any denoiser has, at each level, with error bars.
 
@@ -190,7 +183,6 @@ def bayes_risks(mixture: Mixture, schedule: Schedule, tokens: int, *, key: Key, 
     return _summary(_variances(mixture, schedule, tokens, key, samples))
 
 
-@checked
 def bayes_risk(mixture: Mixture, schedule: Schedule, tokens: int, *, key: Key, samples: int) -> Estimate:
     r"""The mean over the levels of `bayes_risks`, with its own error bar.
 
@@ -213,7 +205,6 @@ def bayes_risk(mixture: Mixture, schedule: Schedule, tokens: int, *, key: Key, s
     return _summary(jnp.mean(_variances(mixture, schedule, tokens, key, samples), axis=1))
 
 
-@checked
 def score_error(risks: Numbers, bayes: Numbers, schedule: Schedule) -> Float[Array, ""]:
     r"""The error of the score $s = -f/c$ of a denoiser f, from its risks: the mean of $(L_t - B_t)/(1 - \bar\alpha_t)$.
 
@@ -242,7 +233,6 @@ def score_error(risks: Numbers, bayes: Numbers, schedule: Schedule) -> Float[Arr
     return jnp.mean((risks - bayes) / (1 - alpha_bar))
 
 
-@checked
 def tokens_required(mixture: MultiTokenMixture, schedule: Schedule, excess: float | int) -> int:
     r"""The fewest tokens for which `ideal_risk` exceeds the oracle risk by no more than a given amount.
 

@@ -6,13 +6,12 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Integer
 
-from ..numerics import checked, floating
+from ..numerics.arrays import floating
 from ..numerics.checked import Numbers
 
 COSINE_OFFSET, LARGEST_BETA = 0.008, 0.999
 
 
-@checked
 class Schedule(eqx.Module):
     r"""A variance-preserving noise schedule $\alpha_1, \dots, \alpha_T$ with its facts, one entry for each level.
 
@@ -50,25 +49,21 @@ class Schedule(eqx.Module):
                 )
 
     @classmethod
-    @checked
     def from_alphas(cls, alphas: Numbers) -> "Schedule":
         """The schedule with these alphas (T,)."""
         return cls(alphas)
 
     @classmethod
-    @checked
     def linear_alpha(cls, first: ArrayLike, last: ArrayLike, steps: int) -> "Schedule":
         """Alphas from `first` to `last`, equally spaced over `steps` levels."""
         return cls(jnp.linspace(first, last, _length(steps)))
 
     @classmethod
-    @checked
     def linear_beta(cls, first: ArrayLike, last: ArrayLike, steps: int) -> "Schedule":
         """Betas 1 - alpha from `first` to `last`, equally spaced: 1e-4, 0.02, 1000 in Ho, Jain, Abbeel (2020)."""
         return cls(1 - jnp.linspace(first, last, _length(steps)))
 
     @classmethod
-    @checked
     def cosine(cls, steps: int) -> "Schedule":
         r"""Alpha-bar as the square of a cosine over `steps` levels.
 

@@ -11,8 +11,6 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 
-from .checked import checked
-
 
 class Trajectory(NamedTuple):
     """A flow at the times that were asked for.
@@ -33,7 +31,6 @@ class Trajectory(NamedTuple):
     steps: Int[Array, ""]
 
 
-@checked
 def integrate(
     field: Callable[[PyTree, Any], PyTree],
     y0: PyTree[Array],
