@@ -1,16 +1,9 @@
+from . import claims as claims
 from .attention import LinearAttention as LinearAttention
 from .attention import MeanDenoisingAttention as MeanDenoisingAttention
 from .attention import SoftmaxAttention as SoftmaxAttention
 from .attention import attention_weights as attention_weights
 from .attention import oracle_start as oracle_start
-from .attention_claims import ClaimedConditions as ClaimedConditions
-from .attention_claims import claimed_conditions as claimed_conditions
-from .attention_claims import claimed_frequencies as claimed_frequencies
-from .attention_claims import claimed_iterations as claimed_iterations
-from .attention_claims import claimed_mean_error as claimed_mean_error
-from .attention_claims import claimed_same_pattern_mass as claimed_same_pattern_mass
-from .attention_claims import claimed_same_pattern_score as claimed_same_pattern_score
-from .attention_claims import claimed_score_error as claimed_score_error
 from .attention_limit import attention_population_limit as attention_population_limit
 from .attention_limit import limit_first_gradient as limit_first_gradient
 from .companion import RandomMeanMixture as RandomMeanMixture
@@ -29,7 +22,6 @@ from .first_steps import ideal_scales as ideal_scales
 from .first_steps import initial_scales as initial_scales
 from .first_steps import scale_contraction as scale_contraction
 from .gaussian_mixture import GaussianMixture as GaussianMixture
-from .linear_attention import LinearOptimum as LinearOptimum
 from .linear_attention import SharedMean as SharedMean
 from .loss import denoising_loss as denoising_loss
 from .loss import draw_levels as draw_levels
@@ -39,7 +31,6 @@ from .multi_token import orthogonal_patterns as orthogonal_patterns
 from .process import convert as convert
 from .process import diffuse as diffuse
 from .process import reparametrise as reparametrise
-from .quality import MomentErrors as MomentErrors
 from .quality import frechet_distance as frechet_distance
 from .quality import gaussian_wasserstein as gaussian_wasserstein
 from .quality import mmd as mmd
@@ -48,13 +39,9 @@ from .quality import moment_errors as moment_errors
 from .quality import sliced_wasserstein as sliced_wasserstein
 from .risks import Estimate as Estimate
 from .risks import bayes_risk as bayes_risk
-from .risks import bayes_risks as bayes_risks
 from .risks import ideal_risk as ideal_risk
-from .risks import ideal_risks as ideal_risks
 from .risks import initial_risk as initial_risk
-from .risks import initial_risks as initial_risks
 from .risks import oracle_risk as oracle_risk
-from .risks import oracle_risks as oracle_risks
 from .risks import score_error as score_error
 from .risks import tokens_required as tokens_required
 from .samplers import sample_ancestral as sample_ancestral

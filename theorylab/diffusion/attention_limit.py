@@ -14,7 +14,7 @@ from ..numerics.checked import Numbers
 def attention_population_limit(
     W: Numbers, query: Numbers, *, means: Numbers, weights: Numbers, variance: ScalarLike
 ) -> Float[Array, " d"]:
-    r"""What a query q attends to among infinitely many keys: $\sum_k\alpha_k(q)\,m_k + s^2Wq$.
+    r"""Compute what a query q attends to among infinitely many keys: $\sum_k\alpha_k(q)\,m_k + s^2Wq$.
 
     Keys are independent, $x \sim \sum_k\pi_kN(m_k, s^2I)$, with scores $x^TWq$; tilting a normal law by an exponential
     moves its mean, so that $\alpha = \operatorname{softmax}_k(\log\pi_k + m_k^TWq)$. With $W = I/s^2$ and means of
@@ -53,7 +53,7 @@ def attention_population_limit(
 def limit_first_gradient(
     *, means: Numbers, weights: Numbers, variance: ScalarLike, a: ScalarLike, v: ScalarLike
 ) -> Float[Array, "d d"]:
-    r"""The gradient in W, at W = 0, of the risk of $a(x_i - v\sum_jA_{ij}x_j)$ for infinitely many independent tokens.
+    r"""Compute the gradient in W, at W = 0, of the risk of $a(x_i - v\sum_jA_{ij}x_j)$ for infinitely many tokens.
 
     $-2va^2(s^2I + C)(M - v\,\bar m\bar m^T)$, with $\bar m$, M and C mean, second moment and covariance of the means:
     with one skip a held at $c/s^2$. The first step grows along each pattern with its probability, rare ones last.

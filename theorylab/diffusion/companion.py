@@ -52,45 +52,45 @@ class SharedMeanMixture(SharedMean):
 
     @property
     def tokens_law(self) -> GaussianMixture:
-        """The same law as a Gaussian mixture with a shared latent."""
+        """This law as a Gaussian mixture with a shared latent."""
         return GaussianMixture(self.means, self.noise**2, self.weights, latent="shared")
 
     def second_moment(self) -> Float[Array, "d d"]:
-        r"""$M = \sum_k\pi_k\mu_k\mu_k^T$, (d, d), about zero."""
+        r"""Compute $M = \sum_k\pi_k\mu_k\mu_k^T$, (d, d), about zero."""
         return (self.means * self.weights[:, None]).T @ self.means
 
     @checked
     def sample(
         self, key: Key, *, tokens: int, batch: int
     ) -> tuple[Float[Array, "batch tokens d"], Int32[Array, "batch tokens"]]:
-        """Data points x0 (batch, tokens, d), and the mean of each token, int32 (batch, tokens), equal in a row."""
+        """Draw data points x0 (batch, tokens, d), and the mean of each token, int32 (batch, tokens), equal in a row."""
         return self.tokens_law.sample(key, tokens=tokens, batch=batch)
 
     @checked
     def log_density(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, ""]:
-        """The log-density of a noised data point, ()."""
+        """Compute the log-density of a noised data point, ()."""
         return self.tokens_law.log_density(x, alpha_bar)
 
     @checked
     def expected_noise(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, "tokens d"]:
-        r"""$E[\varepsilon \mid x]$, (tokens, d)."""
+        r"""Predict the noise as well as can be, $E[\varepsilon \mid x]$, (tokens, d)."""
         return self.tokens_law.expected_noise(x, alpha_bar)
 
     @checked
     def noise_variance(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, ""]:
-        r"""The posterior variance of the noise, the mean over its entries, ()."""
+        r"""Compute the posterior variance of the noise, the mean over its entries, ()."""
         return self.tokens_law.noise_variance(x, alpha_bar)
 
     @checked
     def oracle_noise(
         self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike, labels: Integer[Array, " tokens"]
     ) -> Float[Array, "tokens d"]:
-        r"""$E[\varepsilon \mid x, z]$, (tokens, d)."""
+        r"""Predict the noise where the mean is known, $E[\varepsilon \mid x, z]$, (tokens, d)."""
         return self.tokens_law.oracle_noise(x, alpha_bar, labels)
 
     @checked
     def bayes_risk(self, tokens: int, alpha_bar: Numbers) -> Float[np.ndarray, "*levels"]:
-        r"""The least risk of any denoiser, like alpha_bar, on the host in float64.
+        r"""Compute the least risk of any denoiser, like alpha_bar, on the host in float64.
 
         The oracle's plus $\frac{c^2\bar\alpha}{s^4}E\operatorname{tr}\operatorname{Cov}(\mu_z \mid \bar x)$, with the
         token mean $\bar x \sim N(\sqrt{\bar\alpha}\mu_z, s^2/L)$: by quadrature where the means differ in three
@@ -150,14 +150,14 @@ class RandomMeanMixture(SharedMean):
         check_noise(self.noise)
 
     def second_moment(self) -> Float[Array, "d d"]:
-        """M, (d, d)."""
+        """Give M, (d, d)."""
         return self.moment
 
     @checked
     def sample(
         self, key: Key, *, tokens: int, batch: int
     ) -> tuple[Float[Array, "batch tokens d"], Float[Array, "batch d"]]:
-        """Data points x0 (batch, tokens, d), and their means (batch, d)."""
+        """Draw data points x0 (batch, tokens, d), and their means (batch, d)."""
         keys, d = jax.random.split(key), len(self.moment)
         m, U = jnp.linalg.eigh(self.moment)
         means = (normal(keys[0], (batch, d), m.dtype) * jnp.sqrt(jnp.maximum(m, 0))[None]) @ U.T
@@ -166,7 +166,7 @@ class RandomMeanMixture(SharedMean):
 
     @checked
     def log_density(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, ""]:
-        """The log-density of a noised data point, ()."""
+        """Compute the log-density of a noised data point, ()."""
         m, U = jnp.linalg.eigh(self.moment)
         s2, mean = self.variance(alpha_bar), jnp.mean(x, axis=0)
         wide = alpha_bar * len(x) * m + s2
@@ -175,7 +175,7 @@ class RandomMeanMixture(SharedMean):
 
     @checked
     def expected_noise(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, "tokens d"]:
-        r"""$E[\varepsilon \mid x] = Sx_l + V\bar x$ with the best (S, V), (tokens, d)."""
+        r"""Predict the noise, $E[\varepsilon \mid x] = Sx_l + V\bar x$ with the best (S, V), (tokens, d)."""
         m, U = jnp.linalg.eigh(self.moment)
         s2, L = self.variance(alpha_bar), len(x)
         pulled = ((jnp.mean(x, axis=0) @ U) * (alpha_bar * L * m / (alpha_bar * L * m + s2))) @ U.T
@@ -183,17 +183,17 @@ class RandomMeanMixture(SharedMean):
 
     @checked
     def noise_variance(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, ""]:
-        r"""The posterior variance of the noise, the mean over its entries, (), the same for every x."""
+        r"""Compute the posterior variance of the noise, the mean over its entries, (), the same for every x."""
         return self.linear_attention_optimum(len(x), alpha_bar).risk / x.shape[1]
 
     @checked
     def oracle_noise(
         self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike, labels: Float[Array, " d"]
     ) -> Float[Array, "tokens d"]:
-        r"""$E[\varepsilon \mid x, \mu]$ with the mean (d,) known, (tokens, d)."""
+        r"""Predict the noise where the mean (d,) is known, $E[\varepsilon \mid x, \mu]$, (tokens, d)."""
         return jnp.sqrt(1 - alpha_bar) / self.variance(alpha_bar) * (x - jnp.sqrt(alpha_bar) * labels[None])
 
     @checked
     def bayes_risk(self, tokens: Any, alpha_bar: ArrayLike) -> Float[Array, ""]:
-        """The least risk of any denoiser: that of the best linear attention, ()."""
+        """Compute the least risk of any denoiser: that of the best linear attention, ()."""
         return self.linear_attention_optimum(tokens, alpha_bar).risk

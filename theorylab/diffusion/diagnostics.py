@@ -13,7 +13,7 @@ from ..numerics.checked import Numbers
 def same_pattern_mass(
     attention: Float[Array, "*batch tokens keys"], labels: Int[Array, "*batch tokens"]
 ) -> Float[Array, "*batch"]:
-    r"""The attention that tokens pay to tokens of their own pattern, $\frac1P\sum_p\sum_jA_{pj}[Y_j = Y_p]$.
+    r"""Measure the attention that tokens pay to their own pattern, $\frac1P\sum_p\sum_jA_{pj}[Y_j = Y_p]$.
 
     1 for a mean denoiser; for uniform attention the share of equal pairs, in the mean $\sum_k\pi_k^2 + (1 -
     \sum_k\pi_k^2)/P$ of independent tokens.
@@ -37,7 +37,7 @@ def same_pattern_mass(
 def mean_denoising_gain(
     attended: Float[Array, "*batch tokens d"], means: Float[Array, "..."], variance: ScalarLike
 ) -> Float[Array, "*batch"]:
-    r"""How much of the noise attention leaves in its means, $\|\sum_jA_{pj}x_j - m_p\|^2/(ds^2)$, over the tokens.
+    r"""Measure the noise that attention leaves in its means, $\|\sum_jA_{pj}x_j - m_p\|^2/(ds^2)$, over the tokens.
 
     1 for a token itself, in the mean; 1/n for the mean of n tokens of one pattern; larger than 1 for a mean over other
     patterns.
@@ -64,7 +64,7 @@ def mean_denoising_gain(
 
 @checked
 def pattern_scores(W: Numbers, patterns: Numbers) -> Float[Array, "M M"]:
-    r"""W in pattern coordinates: the score $\mu_j^TW\mu_k/d$ of pattern j as a key for pattern k as a query.
+    r"""Write W in pattern coordinates: the score $\mu_j^TW\mu_k/d$ of pattern j as a key for pattern k as a query.
 
     Of tokens at a level they carry a further factor alpha-bar. A mean denoiser has a large diagonal.
 
@@ -87,7 +87,7 @@ def pattern_scores(W: Numbers, patterns: Numbers) -> Float[Array, "M M"]:
 
 @checked
 def pattern_alignment(W: Numbers, patterns: Numbers) -> Float[Array, ""]:
-    r"""The cosine between W and the ideal scores, blind to what softmax is blind to.
+    r"""Compute the cosine between W and the ideal scores, blind to what softmax is blind to.
 
     Attention sees its scores up to a constant for each query, and the ideal ones, equal for a pattern and itself and
     otherwise, are $J = I - \frac1M\mathbf{11}^T$ once each column is centred. So with S the `pattern_scores` this is

@@ -19,12 +19,6 @@ class MomentErrors(NamedTuple):
 
     **Arguments**: `mean`, the Euclidean distance of the means, (); `covariance`, the Frobenius distance of the
     covariances, (); `mean_chance` and `covariance_chance`, (), the sizes that both have by chance.
-
-    **Source**: derived here; see `moment_errors`.
-
-        >>> import jax.numpy as jnp, theorylab as tl
-        >>> tl.diffusion.moment_errors(jnp.asarray([[1.0], [-1.0]]), jnp.zeros(1), jnp.eye(1)).mean.item()
-        0.0
     """
 
     mean: Float[Array, ""]
@@ -35,7 +29,7 @@ class MomentErrors(NamedTuple):
 
 @checked
 def moment_errors(x: Float[Array, "n ..."], mean: Numbers, covariance: Numbers) -> MomentErrors:
-    r"""How far the mean and the covariance of samples are from given ones.
+    r"""Measure how far the mean and the covariance of samples are from given ones.
 
     By chance the squares are $\operatorname{tr}\hat\Sigma/n$ and $\frac1n\big(\frac1n\sum_i |z_i|^4 -
     |\hat\Sigma|_F^2\big)$ with $z_i = x_i - \mu$ and $\hat\Sigma$ the mean of $z_i z_i^T$, in the mean.
@@ -78,7 +72,7 @@ def moment_errors(x: Float[Array, "n ..."], mean: Numbers, covariance: Numbers) 
 def mode_proportions(
     x: Float[Array, "n ..."], posterior: Callable[[Array], Array]
 ) -> tuple[Float[Array, " K"], Float[Array, " K"]]:
-    r"""The share of each mode among samples, $\frac1n\sum_i P(k \mid x_i)$, with its standard error.
+    r"""Estimate the share of each mode among samples, $\frac1n\sum_i P(k \mid x_i)$, with its standard error.
 
     Probabilities are averaged, not their largest: where the samples follow the mixture whose posterior this is, the
     expectation of the result is the mixture's weights exactly, however much its modes overlap.
@@ -110,11 +104,11 @@ def mode_proportions(
 def sliced_wasserstein(
     x: Float[Array, "n ..."], y: Float[Array, "m ..."], key: Key, *, projections: int = 256
 ) -> Float[Array, ""]:
-    r"""The sliced 2-Wasserstein distance, $\big(E_\theta W_2^2(\theta^T x, \theta^T y)\big)^{1/2}$, of two samples.
+    r"""Estimate the sliced 2-Wasserstein distance of two samples.
 
-    On each random direction the distance of the two empirical laws is exact: quantiles are matched with quantiles,
-    which for equal sizes pairs the sorted points, and for unequal ones splits them. A translation by v has the distance
-    $|v|/\sqrt D$.
+    It is $\big(E_\theta W_2^2(\theta^T x, \theta^T y)\big)^{1/2}$ for a random direction $\theta$. On each direction
+    the distance of the two empirical laws is exact: quantiles are matched with quantiles, which for equal sizes pairs
+    the sorted points, and for unequal ones splits them. A translation by v has the distance $|v|/\sqrt D$.
 
     **Arguments**: `x` and `y`, samples (n, ...) and (m, ...), of one shape and dtype each, taken as vectors of D
     entries; `key`, a key or a seed, for the directions; `projections`, their number.
@@ -146,7 +140,7 @@ def sliced_wasserstein(
 def mmd(
     x: Float[Array, "n ..."], y: Float[Array, "m ..."], *, bandwidth: ScalarLike | None = None
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    r"""The squared maximum mean discrepancy of two samples, unbiased, and its standard error under equal laws.
+    r"""Estimate the squared maximum mean discrepancy of two samples, unbiased, and its standard error under equal laws.
 
     $\widehat{\mathrm{MMD}}{}^2 = \overline{k(x_i, x_j)}_{i \ne j} + \overline{k(y_i, y_j)}_{i \ne j} -
     2\,\overline{k(x_i, y_j)}$ with $k(x, y) = e^{-|x - y|^2 / 2h^2}$: of mean zero where the laws are equal, hence
@@ -195,7 +189,7 @@ def mmd(
 def frechet_distance(
     x: Float[Array, "n ..."], y: Float[Array, "m ..."], *, features: Callable[[Array], Array] | None = None
 ) -> Float[Array, ""]:
-    r"""The Frechet distance of two samples: that of normal laws with their means and covariances, squared as in FID.
+    r"""Compute the Frechet distance of two samples: of normal laws with their means and covariances, squared as in FID.
 
     Covariances are estimated from samples, so that for few of them it is above zero where the laws are equal: compare
     it with that of two samples of the truth, of the same sizes.
@@ -226,7 +220,7 @@ def frechet_distance(
 def gaussian_wasserstein(
     mean_x: Numbers, covariance_x: Numbers, mean_y: Numbers, covariance_y: Numbers
 ) -> Float[Array, ""]:
-    r"""The squared 2-Wasserstein distance of two normal laws.
+    r"""Compute the squared 2-Wasserstein distance of two normal laws.
 
     $|\mu_x - \mu_y|^2 + \operatorname{tr}\big(\Sigma_x + \Sigma_y -
     2(\Sigma_x^{1/2}\Sigma_y\Sigma_x^{1/2})^{1/2}\big)$. The last trace is the sum of the singular values of
