@@ -138,14 +138,15 @@ class GaussianMixture(Mixture):
         rows = x.reshape(-1, x.shape[-1])
         y, m, inverse = self._centred(rows, alpha_bar)
         if self.axes is None:
+            # one pass over the tokens, of one product and one difference: all else is done on the means' few rows
+            inverse = c * inverse
             scale = inverse if len(inverse) == 1 else w @ inverse
-            # one pass over the tokens: their centre is taken off the means' few rows
             centre = jnp.sqrt(alpha_bar) * jnp.mean(self.means, axis=0, keepdims=True)
             found = scale * rows - (w @ (m * inverse) + scale * centre)
         else:
             weighted = w[:, :, None] * inverse[None] * self._turned(y, m)
-            found = jnp.einsum("pke,kde->pd", weighted, self.axes)
-        return (c * found).reshape(x.shape)
+            found = c * jnp.einsum("pke,kde->pd", weighted, self.axes)
+        return found.reshape(x.shape)
 
     @checked
     def noise_variance(self, x: Float[Array, "*tokens d"], alpha_bar: ArrayLike) -> Float[Array, ""]:
