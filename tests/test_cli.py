@@ -18,7 +18,9 @@ TOY = """
 from theorylab.papers import Claim, Experiment, Paper, Verdict
 import theorylab.figures as figures
 
-def run(size, key):
+SIZES = {{"small": 1, "paper": 2, "large": 3}}
+
+def run(setting, key):
     import xarray
     print("noise on stdout")
     import jax
@@ -31,15 +33,15 @@ def plot(dataset):
 
 PAPER = Paper(slug="{slug}", title="A toy", authors=("Nobody",), venue="Nowhere", year=2026, room="toys",
     setting="A line.",
-    experiments=(Experiment("line", "a line", run, plot, {{"small": 0.5, "paper": 100.0}}),{more_experiments}),
-    claims=(Claim("slope", "the slope is one", "derived here",
-                  lambda ds: Verdict.compare(ds.y[1], "==", 1.0, quantity="slope of the line"),
-                  experiment="line", expected="{expected}", why="for the test"),{more_claims}))
+    experiments=(Experiment("line", "a line", sizes=SIZES, run=run, plot=plot, seconds={{"small": 0.5, "paper": 100.0}},
+        claims=(Claim("slope", "the slope is one", "derived here",
+                      lambda ds: Verdict.compare(ds.y[1], "==", 1.0, quantity="slope of the line"),
+                      expected="{expected}", why="for the test"),)),{more_experiments}))
 """
-SECOND = """Experiment("curve", "a curve", run, plot)"""
-THIRD = """Experiment("ring", "a ring", run, plot, {"small": 0.5, "paper": 1900.0})"""
 OPPOSITE = """Claim("curved", "the slope is two", "derived here",
-    lambda ds: Verdict.compare(ds.y[1], "==", 2.0, quantity="slope of the curve"), experiment="curve")"""
+    lambda ds: Verdict.compare(ds.y[1], "==", 2.0, quantity="slope of the curve"))"""
+SECOND = f"""Experiment("curve", "a curve", sizes=SIZES, run=run, plot=plot, claims=({OPPOSITE},))"""
+THIRD = """Experiment("ring", "a ring", sizes=SIZES, run=run, plot=plot, seconds={"small": 0.5, "paper": 1900.0})"""
 PAPERS = {  # slug: slope, expected
     "toy_holds": ("1.0", "holds"),
     "toy_fails": ("2.0", "holds"),

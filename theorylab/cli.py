@@ -8,7 +8,7 @@ import signal
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -308,9 +308,13 @@ def _run(papers: Sequence[Paper], size: str, out: Path, as_json: bool, **asked: 
 
 
 def _card(paper: Paper) -> dict[str, Any]:
-    card = {name: value for name, value in asdict(paper).items() if name not in ("experiments", "claims")}
-    claims = [{k: v for k, v in asdict(claim).items() if k != "check"} for claim in paper.claims]
-    experiments = [{k: v for k, v in asdict(each).items() if k not in ("run", "plot")} for each in paper.experiments]
+    card = {field.name: getattr(paper, field.name) for field in fields(paper) if field.name != "experiments"}
+    experiments = [{name: getattr(each, name) for name in ("name", "title", "seconds")} for each in paper.experiments]
+    claims = [
+        {k: v for k, v in asdict(claim).items() if k != "check"} | {"experiment": each.name}
+        for each in paper.experiments
+        for claim in each.claims
+    ]
     return card | {"status": paper.status, "experiments": experiments, "claims": claims}
 
 

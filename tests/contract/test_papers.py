@@ -20,8 +20,8 @@ def test_there_are_papers():
 
 
 @pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: paper.slug)
-def test_every_claim_reads_an_experiment_and_every_experiment_is_read(paper):
-    assert {claim.experiment for claim in paper.claims} == {experiment.name for experiment in paper.experiments}
+def test_every_experiment_decides_claims(paper):
+    assert all(experiment.claims for experiment in paper.experiments)
 
 
 @pytest.fixture(scope="module", params=EXPERIMENTS, ids=lambda pair: f"{pair[0].slug}-{pair[1].name}")
@@ -31,7 +31,7 @@ def ran(request):
     key = stream(jax.random.key(0), experiment.name)
     with jax.enable_x64(paper.precision == "float64"), jax.numpy_dtype_promotion("standard"):
         start = time.process_time()
-        dataset = experiment.run("small", key).load()
+        dataset = experiment.run(experiment.sizes["small"], key).load()
         return paper, experiment, dataset, time.process_time() - start
 
 
@@ -46,8 +46,8 @@ def test_nothing_is_missing(ran):
 
 
 def test_its_claims_are_as_expected(ran):
-    paper, experiment, dataset, _ = ran
-    claims = [claim for claim in paper.claims if claim.experiment == experiment.name]
+    _, experiment, dataset, _ = ran
+    claims = experiment.claims
     found = {claim.id: claim.check(dataset) for claim in claims}
     wrong = {claim.id: found[claim.id] for claim in claims if found[claim.id].verdict != claim.expected}
     assert not wrong
@@ -55,8 +55,7 @@ def test_its_claims_are_as_expected(ran):
 
 def test_every_verdict_says_what_it_measures(ran):
     paper, experiment, dataset, _ = ran
-    claims = [claim for claim in paper.claims if claim.experiment == experiment.name]
-    dumb = [claim.id for claim in claims if not claim.check(dataset).quantity]
+    dumb = [claim.id for claim in experiment.claims if not claim.check(dataset).quantity]
     assert not dumb, f"{dumb} of {paper.slug}: give Verdict.compare (or estimate, worst, agree) a quantity"
 
 

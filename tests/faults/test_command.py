@@ -15,8 +15,8 @@ def ran(monkeypatch):
     """The experiments that ran, of a paper whose second one gets a signal in its first run."""
     names = []
 
-    def experiment(name, number=None):
-        def run(size, key):
+    def experiment(name, number=None, claims=()):
+        def run(setting, key):
             names.append(name)
             if number is not None and names.count(name) == 1:
                 signal.raise_signal(number)
@@ -27,15 +27,14 @@ def ran(monkeypatch):
             figures.predicted(axes[0], [0, 1], dataset.y)
             return figure
 
-        return Experiment(name, name, run, plot)
+        sizes = {"small": 1, "paper": 2, "large": 3}
+        return Experiment(name, name, sizes=sizes, run=run, plot=plot, claims=claims)
 
     def paper(number):
-        line = Claim("line", "it rises", "derived here", lambda ds: Verdict.compare(ds.y[1], "==", 1.0), "one")
+        line = Claim("line", "it rises", "derived here", lambda ds: Verdict.compare(ds.y[1], "==", 1.0))
         card = {"title": "A toy", "authors": ("Nobody",), "venue": "Nowhere", "year": 2026, "room": "games"}
-        both = (experiment("one"), experiment("two", number))
-        monkeypatch.setattr(
-            cli, "find", lambda slug: Paper(slug=slug, setting="", experiments=both, claims=(line,), **card)
-        )
+        both = (experiment("one", claims=(line,)), experiment("two", number))
+        monkeypatch.setattr(cli, "find", lambda slug: Paper(slug=slug, setting="", experiments=both, **card))
         return names
 
     monkeypatch.setattr(cli, "start_jax", lambda size: 0)

@@ -91,17 +91,17 @@ def test_a_run_is_faster_than_claimed(corrupted):
     errors = np.asarray(run.trace.error)
     fit = lowrank.measured_contraction(errors[errors < 1e-2], floor=1e-12)
     chi = lowrank.gaussian_constants(0.1).chi
-    assert fit.resolved and fit.slope + 4 * fit.standard_error < lowrank.claimed_contraction(chi)
+    assert fit.value + 4 * fit.standard_error < lowrank.claimed_contraction(chi)
 
 
 def test_measured_contraction():
     steps = np.asarray([0, 10, 20, 30])
     fit = lowrank.measured_contraction(2.0 * 0.9**steps, steps)
-    assert fit.slope == pytest.approx(0.9, rel=1e-13) and fit.standard_error < 1e-13
-    assert not lowrank.measured_contraction([1.0, 0.1, 1e-20, np.nan], floor=1e-15).resolved
+    assert fit.value == pytest.approx(0.9, rel=1e-13) and fit.standard_error < 1e-13
+    assert np.isnan(lowrank.measured_contraction([1.0, 0.1, 1e-20, np.nan], floor=1e-15).value)
     rng = np.random.default_rng(0)
     fits = [lowrank.measured_contraction(0.8 ** np.arange(20) * np.exp(0.1 * rng.normal(size=20))) for _ in range(300)]
-    scatter = np.std([fit.slope for fit in fits])
+    scatter = np.std([fit.value for fit in fits])
     assert abs(np.mean([fit.standard_error for fit in fits]) / scatter - 1) < 4 / np.sqrt(600)
 
 

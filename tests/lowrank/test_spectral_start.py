@@ -47,8 +47,8 @@ def test_the_error_falls_like_the_root_of_the_measurements():
 
     errors = [jax.jit(jax.vmap(lambda problem, m=m: error(problem, m)))(problems) for m in sizes]
     means, bars = [np.mean(e) for e in errors], [np.std(e, ddof=1) / np.sqrt(12) for e in errors]
-    fit = numerics.loglog_slope(sizes, means, bars)
-    assert fit.resolved and abs(fit.slope + 0.5) < 4 * fit.standard_error
+    fit = numerics.loglog_slope(sizes, numerics.Estimate(means, bars))
+    assert abs(fit.value + 0.5) < 4 * fit.standard_error
 
 
 @pytest.mark.parametrize("outliers", [0.2, None], ids=["known fraction", "unknown"])

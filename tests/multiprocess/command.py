@@ -10,7 +10,7 @@ from theorylab import cli
 from theorylab.papers import Claim, Experiment, Paper, Verdict
 
 
-def run(size, key):
+def run(setting, key):
     import jax.numpy as jnp
 
     import theorylab as tl
@@ -44,8 +44,16 @@ PAPER = Paper(
     year=2026,
     room="games",
     setting="",
-    experiments=(Experiment("rates", "some rates", run, plot),),
-    claims=(Claim("still", "nothing moves", "derived here", check, experiment="rates"),),
+    experiments=(
+        Experiment(
+            "rates",
+            "some rates",
+            sizes={"small": 1, "paper": 2, "large": 3},
+            run=run,
+            plot=plot,
+            claims=(Claim("still", "nothing moves", "derived here", check),),
+        ),
+    ),
 )
 
 if __name__ == "__main__":

@@ -8,10 +8,16 @@ import pytest
 
 from theorylab.papers import Claim, Experiment, Paper, Verdict
 
-EXPERIMENT = Experiment("line", "a line", run=lambda size, key: None, plot=lambda dataset: None)
-CLAIM = Claim("slope", "it rises", "derived here", lambda dataset: Verdict.compare(1, "==", 1), experiment="line")
+CLAIM = Claim("slope", "it rises", "derived here", lambda dataset: Verdict.compare(1, "==", 1))
+SIZES = {"small": 1, "paper": 2, "large": 3}
+EXPERIMENT = Experiment("line", "a line", sizes=SIZES, run=lambda setting, key: None, plot=lambda dataset: None,
+                        claims=(CLAIM,))  # fmt: skip
 CARD = dict(slug="toy", title="A toy", authors=("A. Nobody",), venue="Nowhere", year=2026, room="games", setting="",
-            experiments=(EXPERIMENT,), claims=(CLAIM,))  # fmt: skip
+            experiments=(EXPERIMENT,))  # fmt: skip
+
+
+def deciding(*claims):
+    return {"experiments": (dataclasses.replace(EXPERIMENT, claims=claims),)}
 
 
 @pytest.mark.parametrize(
@@ -98,16 +104,21 @@ def test_verdict_refuses(arguments, words):
     [
         ({"slug": "two words"}, "not an identifier"),
         ({"authors": ()}, "no authors"),
-        ({"claims": ()}, "no claims"),
+        (deciding(), "no claims"),
         ({"experiments": ()}, "no experiments"),
-        ({"claims": (CLAIM, CLAIM)}, "two claims called 'slope'"),
+        (deciding(CLAIM, CLAIM), "two claims called 'slope'"),
         ({"experiments": (EXPERIMENT, EXPERIMENT)}, "two experiments called 'line'"),
-        ({"claims": (dataclasses.replace(CLAIM, experiment="curve"),)}, "reads experiment 'curve'"),
     ],
 )
 def test_paper_refuses(change, words):
     with pytest.raises(ValueError, match=words):
         Paper(**CARD | change)
+
+
+@pytest.mark.parametrize("sizes", [{"small": 1}, SIZES | {"huge": 4}])
+def test_experiment_refuses_sizes_that_are_missing_or_unknown(sizes):
+    with pytest.raises(ValueError, match="give small, paper, large"):
+        dataclasses.replace(EXPERIMENT, sizes=sizes)
 
 
 def test_claim_that_fails_says_why():
@@ -121,7 +132,7 @@ def test_claim_that_fails_says_why():
 )
 def test_status_is_the_worst(expected, status):
     claims = tuple(dataclasses.replace(CLAIM, id=word, expected=word, why="shown") for word in expected)
-    assert Paper(**CARD | {"claims": claims}).status == status
+    assert Paper(**CARD | deciding(*claims)).status == status
 
 
 def test_a_verdict_knows_whether_it_may_err():

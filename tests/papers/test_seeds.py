@@ -37,8 +37,8 @@ def test_verdicts_survive_any_seed(pair, statistical):
     for seed in SEEDS:
         key = stream(jax.random.key(seed), experiment.name)  # as `theorylab run --seed` has it
         with jax.enable_x64(paper.precision == "float64"), jax.numpy_dtype_promotion("standard"):
-            dataset = experiment.run("small", key).load()
-        for claim in (claim for claim in paper.claims if claim.experiment == experiment.name):
+            dataset = experiment.run(experiment.sizes["small"], key).load()
+        for claim in experiment.claims:
             verdict = claim.check(dataset)
             expected = Result(paper, claim, verdict, "small").as_expected
             if not expected or verdict.verdict == "undecided":

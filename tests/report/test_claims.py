@@ -15,9 +15,7 @@ def results():
     paper = find("seg_rr")
 
     def make(id, verdict, **more):
-        return Result(
-            paper, Claim(id, "a statement of some length, " * 3, "x", len, "orders", **more), verdict, "paper"
-        )
+        return Result(paper, Claim(id, "a statement of some length, " * 3, "x", len, **more), verdict, "paper")
 
     quantity = "slope of log error against log step size, reshuffled"
     yield make(
@@ -62,7 +60,7 @@ def test_expected_failures_have_their_own_colour_and_are_counted():
 )
 def test_as_expected(expected, verdict, size, fine):
     """An unexpected success counts like an unexpected failure; a small run may leave a claim open."""
-    claim = Claim("c", "s", "derived here", len, "orders", expected=expected, why="shown")
+    claim = Claim("c", "s", "derived here", len, expected=expected, why="shown")
     assert Result(find("seg_rr"), claim, Verdict(verdict, 1.0, 1.0, "==", 0.0), size).as_expected == fine
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import MappingProxyType
 
 import jax
 import numpy as np
@@ -16,10 +17,12 @@ from theorylab.report import run
 class Counter:
     """A paper of one line whose slope is the seed's draw; it counts what it is asked to do."""
 
+    sizes = MappingProxyType({"small": 1, "paper": 2, "large": 3})
+
     def __init__(self):
         self.runs = self.plots = self.checks = 0
 
-    def run(self, size, key):
+    def run(self, setting, key):
         self.runs += 1
         print("an experiment may print")
         slope = jax.random.uniform(key, dtype=float)
@@ -43,15 +46,15 @@ class Counter:
         def nothing(dataset):
             return Verdict.compare(np.nan, "==", 1.0)
 
-        line = Experiment("line", "a line", self.run, self.plot)
         claims = (
-            Claim("bounded", "the slope is at most one", "derived here", self.check, experiment="line"),
-            Claim("lost", "no number", "derived here", nothing, experiment="line"),
+            Claim("bounded", "the slope is at most one", "derived here", self.check),
+            Claim("lost", "no number", "derived here", nothing),
         )
+        line = Experiment("line", "a line", sizes=self.sizes, run=self.run, plot=self.plot, claims=claims)
         card = dict(
             slug="toy", title="A toy", authors=("Nobody",), venue="Nowhere", year=2026, room="games", setting=""
         )
-        return Paper(**card | {"experiments": (line,), "claims": claims} | change)
+        return Paper(**card | {"experiments": (line,)} | change)
 
 
 @pytest.fixture
@@ -118,7 +121,7 @@ def test_a_run_that_breaks_leaves_no_half_file_and_goes_on_where_it_stopped(toy,
         raise RuntimeError("no ink")
 
     paper = toy.paper()
-    later = Experiment("later", "breaks", toy.run, broken)
+    later = Experiment("later", "breaks", sizes=toy.sizes, run=toy.run, plot=broken)
     with pytest.raises(RuntimeError, match="no ink"):
         run(dataclasses.replace(paper, experiments=(*paper.experiments, later)), out=tmp_path)
     folder = tmp_path / "toy" / "small"
@@ -132,7 +135,7 @@ def test_experiments_draw_apart(tmp_path):
     """Each experiment has a key of its own, by its name: adding one never shifts another."""
     toy = Counter()
     paper = toy.paper()
-    second = dataclasses.replace(paper.experiments[0], name="second")
+    second = dataclasses.replace(paper.experiments[0], name="second", claims=())
     folder = run(dataclasses.replace(paper, experiments=(second, *paper.experiments)), out=tmp_path / "two").folder
     alone = run(paper, out=tmp_path / "one").folder
     values = [float(xarray.load_dataset(path, engine="h5netcdf").y[1])

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from ..numerics import Slope, checked
+from ..numerics import Estimate, checked
 from ..numerics.checked import Numbers, finite
 from .constants import check_fraction
 from .problems import Factors, check_rank
@@ -82,22 +82,22 @@ def derived_contraction(share: ArrayLike) -> Any:
 
 
 @checked
-def measured_contraction(errors: Numbers, steps: Numbers | None = None, *, floor: float | int = 0.0) -> Slope:
+def measured_contraction(errors: Numbers, steps: Numbers | None = None, *, floor: float | int = 0.0) -> Estimate:
     r"""The factor by which errors shrink at each step, $\exp$ of the slope of $\log e_t$ in t, with an error bar.
 
     **Arguments**: `errors` (k,), positive, from where they fall linearly on; `steps` (k,), the step counts, or None for
     0, 1, 2, ...; `floor`, below which errors are rounding and do not count.
 
-    **Returns** a `Slope` whose `slope` is the factor (`resolved` False, both nan, with fewer than three errors above
-    the floor). The error bar is that of the scatter about the line; neighbouring errors are not independent, so it is
-    too small where the line is bent.
+    **Returns** an `Estimate` of the factor (both nan with fewer than three errors above the floor). The error bar is
+    that of the scatter about the line; neighbouring errors are not independent, so it is too small where the line is
+    bent.
 
     **Raises** `ValueError` on lengths that differ.
 
     **Source**: derived here (least squares); exact on geometric sequences.
 
         >>> import theorylab as tl
-        >>> round(tl.lowrank.measured_contraction([1.0, 0.5, 0.25, 0.125, 0.0]).slope, 12)
+        >>> round(tl.lowrank.measured_contraction([1.0, 0.5, 0.25, 0.125, 0.0]).value, 12)
         0.5
     """
     errors = np.asarray(errors, float)
@@ -106,12 +106,12 @@ def measured_contraction(errors: Numbers, steps: Numbers | None = None, *, floor
         raise ValueError(f"errors has the shape {errors.shape} and steps {steps.shape}: pass two vectors of one length")
     good = np.isfinite(errors) & (errors > floor)
     if good.sum() < 3:
-        return Slope(np.nan, np.nan, False)
+        return Estimate(np.nan, np.nan)
     t, v = steps[good] - steps[good].mean(), np.log(errors[good])
     v = v - v.mean()
     slope = t @ v / (t @ t)
     error = np.sqrt(np.sum((v - slope * t) ** 2) / (len(t) - 2) / (t @ t))
-    return Slope(float(np.exp(slope)), float(np.exp(slope) * error), True)
+    return Estimate(float(np.exp(slope)), float(np.exp(slope) * error))
 
 
 class SampleSizes(NamedTuple):

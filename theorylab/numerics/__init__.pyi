@@ -4,6 +4,7 @@ from .checked import checked as checked
 from .draws import normal as normal
 from .draws import orthogonal as orthogonal
 from .draws import uniform as uniform
+from .estimate import Estimate as Estimate
 from .extrapolation import richardson_weights as richardson_weights
 from .flow import Trajectory as Trajectory
 from .flow import integrate as integrate
@@ -11,7 +12,6 @@ from .lane_scan import lane_scan as lane_scan
 from .linalg import matvec as matvec
 from .linalg import vecmat as vecmat
 from .roots import newton as newton
-from .slopes import Slope as Slope
 from .slopes import local_slopes as local_slopes
 from .slopes import loglog_slope as loglog_slope
 from .spectra import spectral_radius as spectral_radius

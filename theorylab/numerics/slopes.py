@@ -1,44 +1,28 @@
 """Orders of convergence: the slope of log|y| against log x, with an error bar and the right to refuse."""
 
-from typing import NamedTuple
-
 import numpy as np
 from jaxtyping import Float
 
 from .checked import Numbers, checked
+from .estimate import Estimate
 
 RESOLVED = 3.0
 """A value counts as signal when it exceeds this many of its standard errors."""
 
 
-class Slope(NamedTuple):
-    """A fitted order: `slope`, its `standard_error`, and `resolved`, False when there is none (both nan).
-
-    **Source**: derived here; see `loglog_slope`.
-
-        >>> import theorylab as tl
-        >>> tl.numerics.Slope(2.0, 0.1, True).slope
-        2.0
-    """
-
-    slope: float
-    standard_error: float
-    resolved: bool
-
-
 @checked
-def loglog_slope(x: Numbers, y: Numbers, standard_errors: Numbers | None = None) -> Slope:
-    r"""The order $p$ in $|y| \approx C x^p$, by least squares on $\log|y| = \log C + p \log x$.
+def loglog_slope(x: Numbers, y: Numbers | Estimate) -> Estimate:
+    r"""Fit the exponent $p$ in $|y| \approx C x^p$, by least squares on $\log|y| = \log C + p \log x$.
 
     With standard errors $s_k$ of $y_k$ each point has the weight $(y_k/s_k)^2$, the inverse variance of $\log|y_k|$,
     and the error bar of $p$ is the propagated one; without them the error bar comes from the scatter about the line
     (nan for two points). It refuses when some $|y_k| \le 3 s_k$, or when some $y_k$ is zero or not finite: a slope
     through noise is a number without a meaning.
 
-    **Arguments**: `x` (k,) positive, at least two of them different; `y` (k,); `standard_errors` (k,) positive, in the
-    units of `y`, or None for exact values. k >= 2.
+    **Arguments**: `x` (k,) positive, at least two of them different; `y` (k,), or an `Estimate` of k numbers with
+    positive errors; k >= 2.
 
-    **Returns** a `Slope`; `Slope(nan, nan, False)` for a refusal.
+    **Returns** an `Estimate`, whose value is nan for a refusal.
 
     **Raises** `ValueError` on shapes that differ, on fewer than two points, on x that is not positive or all equal, and
     on a standard error that is not positive.
@@ -47,12 +31,13 @@ def loglog_slope(x: Numbers, y: Numbers, standard_errors: Numbers | None = None)
     scatter of fits to simulated noise.
 
         >>> import theorylab as tl
-        >>> fit = tl.numerics.loglog_slope([0.1, 0.2, 0.4], [0.03, 0.12, 0.48])
-        >>> round(fit.slope, 12), fit.resolved
-        (2.0, True)
-        >>> tl.numerics.loglog_slope([0.1, 0.2], [0.1, 0.3], standard_errors=[0.05, 0.05]).resolved
-        False
+        >>> slope, error = tl.numerics.loglog_slope([0.1, 0.2, 0.4], [0.03, 0.12, 0.48])
+        >>> round(slope, 12)
+        2.0
+        >>> tl.numerics.loglog_slope([0.1, 0.2], tl.numerics.Estimate([0.1, 0.3], [0.05, 0.05])).value
+        nan
     """
+    y, standard_errors = y if isinstance(y, Estimate) else (y, None)
     x, y = _points(x, y)
     if standard_errors is None:
         relative = np.ones_like(y)
@@ -61,13 +46,13 @@ def loglog_slope(x: Numbers, y: Numbers, standard_errors: Numbers | None = None)
         errors = np.asarray(standard_errors, float)
         if errors.shape != y.shape or not np.all(errors > 0):
             raise ValueError(
-                f"standard_errors must be {y.shape} positive numbers, one for each y, got {errors}: "
-                "leave it out when y is exact"
+                f"y must have {y.shape} positive standard errors, one for each value, got {errors}: "
+                "give the values alone when they are exact"
             )
         resolved = bool(np.all(np.isfinite(y) & (np.abs(y) > RESOLVED * errors)))
         relative = errors / np.abs(y) if resolved else errors
     if not resolved:
-        return Slope(np.nan, np.nan, False)
+        return Estimate(np.nan, np.nan)
     weights = relative**-2 / np.sum(relative**-2)
     u, v = np.log(x), np.log(np.abs(y))
     u, v = u - weights @ u, v - weights @ v
@@ -79,7 +64,7 @@ def loglog_slope(x: Numbers, y: Numbers, standard_errors: Numbers | None = None)
         error = np.sqrt(np.mean((v - slope * u) ** 2) / (len(x) - 2) / spread)
     else:
         error = np.nan
-    return Slope(float(slope), float(error), True)
+    return Estimate(float(slope), float(error))
 
 
 @checked

@@ -1,8 +1,8 @@
 """What a paper is here: a citation, experiments that make data, and claims that read them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, Literal, get_args
 
 from .verdict import Outcome, Verdict, one_of
 
@@ -14,9 +14,9 @@ class Claim:
     """A statement of a paper that a dataset can decide.
 
     **Arguments**: `id`, a short name, unique in its paper; `statement`, one sentence, with mathematics as `$LaTeX$`;
-    `source`, where the paper makes it (or "derived here"); `check`, the dataset of `experiment` to a `Verdict`;
-    `experiment`, that experiment's name; `expected`, the verdict that a healthy library gives; `why`, the reason where
-    that is not `"holds"`, written like the statement. `plain` makes both readable without LaTeX.
+    `source`, where the paper makes it (or "derived here"); `check`, its experiment's dataset to a `Verdict`, such as
+    `theorylab.papers.kit` makes; `expected`, the verdict that a healthy library gives; `why`, the reason where that is
+    not `"holds"`, written like the statement. `plain` makes both readable without LaTeX.
 
     **Raises** `ValueError` for an unknown `expected`, or `expected="fails"` without a `why`.
 
@@ -24,7 +24,7 @@ class Claim:
 
         >>> import theorylab as tl
         >>> claim = tl.papers.Claim("order", "the error is of first order in the step size", "derived here",
-        ...     lambda ds: tl.papers.Verdict.compare(ds["order"], "==", 1, 0.1), experiment="orders")
+        ...     lambda ds: tl.papers.Verdict.compare(ds["order"], "==", 1, 0.1))
         >>> claim.check({"order": 1.02}).verdict
         'holds'
     """
@@ -33,7 +33,7 @@ class Claim:
     statement: str
     source: str
     check: Callable[[Any], Verdict]
-    experiment: str
+    _: KW_ONLY
     expected: Outcome = "holds"
     why: str = ""
 
@@ -47,47 +47,53 @@ class Claim:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A run that makes a dataset, and the figure that shows it.
+    """A run that makes a dataset, the figure that shows it, and the claims that it decides.
 
-    **Arguments**: `name`, an identifier, also the name of its files; `title`, what it shows, one sentence;
-    `run(size, key)`, a `Size` and a JAX key to an `xarray.Dataset`, where `"small"` takes at most 15 CPU seconds with
-    its compile; `plot(dataset)`, a `matplotlib.figure.Figure`; `seconds`, of one CPU core, that a run of a size took
-    when it was last measured (`theorylab run <slug> --size <size>` writes them to run.json).
+    **Arguments**: `name`, an identifier, also the name of its files; `title`, what it shows, one sentence; `sizes`, a
+    setting for each `Size`, of any type: `"small"` takes at most 8 CPU seconds with its compile, `"paper"` is the
+    paper's own, `"large"` wants an accelerator; `run(setting, key)`, one of them and a JAX key to an `xarray.Dataset`;
+    `plot(dataset)`, a `matplotlib.figure.Figure`; `claims`, what the dataset decides; `seconds`, of one CPU core, that
+    a run of a size took when it was last measured (`theorylab run <slug> --size <size>` writes them to run.json).
 
-    **Raises** `ValueError` when the name is not an identifier.
-
-    **Source**: derived here.
+    **Raises** `ValueError` when the name is not an identifier, or a size is missing or unknown.
 
         >>> import theorylab as tl
-        >>> tl.papers.Experiment("orders", "the order of the error", lambda size, key: None, lambda ds: None).name
-        'orders'
+        >>> experiment = tl.papers.Experiment("orders", "the order of the error",
+        ...     sizes={"small": 3, "paper": 10, "large": 30}, run=lambda n, key: None, plot=lambda dataset: None)
+        >>> experiment.sizes["paper"]
+        10
     """
 
     name: str
     title: str
-    run: Callable[[Size, Any], Any]
+    _: KW_ONLY
+    sizes: Mapping[Size, Any]
+    run: Callable[[Any, Any], Any]
     plot: Callable[[Any], Any]
+    claims: tuple[Claim, ...] = ()
     seconds: Mapping[Size, float | int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if set(self.sizes) != set(get_args(Size)):
+            raise ValueError(
+                f"experiment {self.name!r} has the sizes {', '.join(self.sizes)}: give {', '.join(get_args(Size))}"
+            )
         if not self.name.isidentifier():
             raise ValueError(f"experiment name {self.name!r} is not an identifier: it names files, use letters and _")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Paper:
-    """A paper: citation, setting, experiments, claims.
+    """A paper: citation, setting, and experiments with their claims.
 
     **Arguments**: `slug`, its name here and its BibTeX key; `title`, `authors`, `venue`, `year`, `arxiv` as printed;
-    `room`, the package that holds its concepts; `setting`, the problem in a few sentences; `experiments`; `claims`;
+    `room`, the package that holds its concepts; `setting`, the problem in a few sentences; `experiments`;
     `precision`, the floating-point type that its numbers need; `source_quality`, what was read of the paper and its
     code; `method`, what the algorithm does and what theory says of it, in Markdown with maths, for the paper's page;
     `entry` and `bibtex`, the type and the further fields of its BibTeX entry.
 
-    **Raises** `ValueError` for a slug that is not an identifier, no authors, experiments or claims, a name that is used
-    twice, and a claim that reads an experiment which is not there.
-
-    **Source**: derived here.
+    **Raises** `ValueError` for a slug that is not an identifier, no authors, experiments or claims, and a name that is
+    used twice.
 
         >>> import theorylab as tl
         >>> tl.papers.find("seg_rr").year
@@ -102,7 +108,6 @@ class Paper:
     room: str
     setting: str
     experiments: tuple[Experiment, ...]
-    claims: tuple[Claim, ...]
     arxiv: str = ""
     precision: Literal["float32", "float64"] = "float64"
     source_quality: str = ""
@@ -120,12 +125,11 @@ class Paper:
         names = [experiment.name for experiment in self.experiments]
         _unique(self.slug, "experiment", names)
         _unique(self.slug, "claim", [claim.id for claim in self.claims])
-        for claim in self.claims:
-            if claim.experiment not in names:
-                raise ValueError(
-                    f"claim {claim.id!r} of {self.slug!r} reads experiment {claim.experiment!r}:"
-                    f" it has {', '.join(names)}"
-                )
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """What its experiments decide, one after the other."""
+        return tuple(claim for experiment in self.experiments for claim in experiment.claims)
 
     @property
     def status(self) -> Outcome:

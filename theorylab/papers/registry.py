@@ -56,7 +56,7 @@ def slugs() -> dict[str, str]:
         'games'
     """
     path = importlib.import_module(_PAPERS).__path__
-    rooms = sorted({room.name for room in pkgutil.iter_modules(path) if room.ispkg})
+    rooms = sorted({room.name for room in pkgutil.iter_modules(path) if room.ispkg and room.name != "kit"})
     packages = [(room, importlib.import_module(f"{_PAPERS}.{room}").__path__) for room in rooms]
     return {
         module.name: room

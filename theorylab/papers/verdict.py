@@ -7,6 +7,8 @@ from typing import Any, Literal, SupportsFloat, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
+from theorylab.numerics import Estimate
+
 Outcome = Literal["holds", "fails", "undecided"]
 Relation = Literal["==", "<=", ">="]
 
@@ -98,10 +100,10 @@ class Verdict:
     @classmethod
     def estimate(
         cls,
-        measured: SupportsFloat,
+        measured: Estimate | SupportsFloat,
         relation: Relation,
         predicted: SupportsFloat,
-        standard_error: SupportsFloat,
+        standard_error: SupportsFloat = 0.0,
         *,
         draws: int | None = None,
         quantity: str = "",
@@ -113,7 +115,8 @@ class Verdict:
         `==` fails when $|m - p| > \tau$, and otherwise holds if the estimate could have told $p$ from zero,
         $\tau \le |p|$; if it could not, it is undecided.
 
-        **Arguments**: `measured` $m$, `predicted` $p$, `standard_error` $s \ge 0$ of $m - p$, in the same unit;
+        **Arguments**: `measured` $m$, an `Estimate`, or a number whose `standard_error` $s \ge 0$ stands beside it;
+        `predicted` $p$, in the same unit;
         `draws`, how many independent normal ones m is the mean of and s was found from, where they are few: $\tau$ is
         then the quantile of Student's t that errs as rarely as $3s$ of a known s; `quantity`, what they measure.
 
@@ -124,11 +127,14 @@ class Verdict:
         **Source**: derived here; a three-sigma rule.
 
             >>> import theorylab as tl
-            >>> [tl.papers.Verdict.estimate(0.9, "<=", 1.0, s).verdict for s in (0.01, 0.1)]
+            >>> near, far = (tl.numerics.Estimate(0.9, s) for s in (0.01, 0.1))
+            >>> [tl.papers.Verdict.estimate(one, "<=", 1.0).verdict for one in (near, far)]
             ['holds', 'undecided']
         """
         one_of("relation", relation, Relation)
-        m, p, s = (_finite(number) for number in (measured, predicted, standard_error))
+        if isinstance(measured, Estimate):
+            measured, standard_error = measured
+        m, p, s = map(_finite, (measured, predicted, standard_error))
         tau = None if s is None else s * (3 if draws is None else _student(draws))
         if m is None or p is None or tau is None:
             return cls("undecided", m, p, relation, tau, quantity, statistical=True)
@@ -143,16 +149,18 @@ class Verdict:
     @classmethod
     def worst(
         cls,
-        measured: ArrayLike,
+        measured: Estimate | ArrayLike,
         relation: Relation,
-        predicted: int | float,
-        standard_errors: ArrayLike,
+        predicted: ArrayLike | float | int,
+        standard_errors: ArrayLike | float | int = 0.0,
         *,
+        draws: int | None = None,
         quantity: str = "",
     ) -> "Verdict":
         """The `estimate` that is nearest to breaking an inequality: it holds when all do.
 
-        **Arguments**: `measured` and `standard_errors`, of one shape; `relation`, `"<="` or `">="`; `predicted`;
+        **Arguments**: `measured`, an `Estimate` of an array, or an array whose `standard_errors` stand beside it;
+        `relation`, `"<="` or `">="`; `predicted`, of a shape that broadcasts with it; `draws`, as in `estimate`;
         `quantity`, what they measure.
 
         **Returns** the `Verdict` on one of the numbers; `"undecided"` where one is not finite.
@@ -162,14 +170,19 @@ class Verdict:
         **Source**: derived here.
 
             >>> import theorylab as tl
-            >>> tl.papers.Verdict.worst([0.1, 0.9, 0.5], "<=", 1.0, [0.01, 0.01, 0.01]).measured
+            >>> tl.papers.Verdict.worst(tl.numerics.Estimate([0.1, 0.9, 0.5], [0.01, 0.01, 0.01]), "<=", 1.0).measured
             0.9
         """
         if relation not in ("<=", ">="):
             raise ValueError(f"relation = {relation!r} has no worst side: use '<=' or '>=', or `agree` for equalities")
-        values, errors = np.ravel(measured).astype(float), np.ravel(standard_errors).astype(float)
-        at = int(np.argmax((1 if relation == "<=" else -1) * values + 3 * errors))  # argmax finds a nan first
-        return cls.estimate(values[at], relation, predicted, errors[at], quantity=quantity)
+        if isinstance(measured, Estimate):
+            measured, standard_errors = measured
+        together = np.broadcast_arrays(*(np.asarray(one, float) for one in (measured, predicted, standard_errors)))
+        values, borders, errors = map(np.ravel, together)
+        most = 3 if draws is None else _student(draws)
+        excess = (1 if relation == "<=" else -1) * (values - borders) + most * errors
+        at = int(np.argmax(excess))  # argmax finds a nan first
+        return cls.estimate(Estimate(values[at], errors[at]), relation, borders[at], draws=draws, quantity=quantity)
 
     @classmethod
     def agree(cls, samples: ArrayLike, predicted: ArrayLike, *, quantity: str = "the means") -> "Verdict":
@@ -235,6 +248,6 @@ def _student(draws: int, numbers: int = 1) -> float:
     return -special.stdtrit(draws - 1, 0.00135 / numbers)
 
 
-def _finite(number: SupportsFloat) -> float | None:
+def _finite(number: Any) -> float | None:
     value = float(number)
     return value if math.isfinite(value) else None

@@ -96,11 +96,11 @@ def read(results: Path, slug: str, name: str) -> Any:
 def _page(paper: Paper, rows: list[dict[str, Any]], results: Path) -> str:
     if not paper.method:
         raise ValueError(f"paper {paper.slug!r} has no method: say in Paper(method=...) in maths what it does")
-    experiment_of = {claim.id: claim.experiment for claim in paper.claims}
+    by_claim = {row["claim"]: row for row in rows}
     shown = []
     for experiment in paper.experiments:
         figure = next((results / paper.slug).glob(f"{experiment.name}.[ps][nv]g")).name
-        read_by = [row for row in rows if experiment_of[row["claim"]] == experiment.name]
+        read_by = [by_claim[claim.id] for claim in experiment.claims]
         title = _escaped(experiment.title[0].upper() + experiment.title[1:])
         alt = f"{paper.slug}, {experiment.title}: {', '.join(row['claim'].replace('_', ' ') for row in read_by)}"
         image = f":::{{image}} ../results/{paper.slug}/{figure}\n:alt: {alt}\n:::"

@@ -83,11 +83,12 @@ def run(
         ...     figure, axes = tl.figures.panels(1)
         ...     tl.figures.measured(axes[0], dataset.x, dataset.y)
         ...     return figure
-        >>> line = Experiment("line", "a line", lambda size, key: xarray.Dataset({"y": ("x", [1.0, 3.0])}), draw)
         >>> slope = Claim("slope", "it rises by two", "derived here",
-        ...     lambda dataset: Verdict.compare(dataset.y[1] - dataset.y[0], "==", 2.0), experiment="line")
+        ...     lambda dataset: Verdict.compare(dataset.y[1] - dataset.y[0], "==", 2.0))
+        >>> line = Experiment("line", "a line", sizes={"small": 3.0, "paper": 30.0, "large": 300.0},
+        ...     run=lambda top, key: xarray.Dataset({"y": ("x", [top - 2, top])}), plot=draw, claims=(slope,))
         >>> toy = Paper(slug="toy", title="A toy", authors=("Nobody",), venue="Nowhere", year=2026, room="games",
-        ...     setting="", experiments=(line,), claims=(slope,))
+        ...     setting="", experiments=(line,))
         >>> with tempfile.TemporaryDirectory() as out:
         ...     tl.report.run(toy, out=out).results[0].verdict.verdict
         'holds'
@@ -99,7 +100,7 @@ def run(
     if experiment is not None:
         choose("experiment", experiment, [one.name for one in paper.experiments])
     experiments = [one for one in paper.experiments if experiment in (None, one.name)]
-    claims = [claim for claim in paper.claims if experiment in (None, claim.experiment)]
+    claims = [claim for one in experiments for claim in one.claims]
     asked = {"slug": paper.slug, "size": size, "seed": seed, "precision": paper.precision}
     code = _code()
     folder = Path(out) / paper.slug / size
@@ -142,7 +143,7 @@ def run(
                 with _replacing(folder / f"{one.name}.{kind}") as temporary:
                     figure.savefig(temporary, format=kind, metadata={"Date": None} if kind == "svg" else None)
                 figure.set_layout_engine("none")  # laid out once for both kinds: that is half of what drawing costs
-        verdicts |= {claim.id: claim.check(dataset) for claim in claims if claim.experiment == one.name}
+        verdicts |= {claim.id: claim.check(dataset) for claim in one.claims}
     results = tuple(Result(paper, claim, verdicts[claim.id], size) for claim in claims)
     if experiment is None:
         _write(folder / "claims.json", [result.row() for result in results])
@@ -172,7 +173,7 @@ def _run(experiment: Experiment, asked: dict[str, Any], code: str) -> Any:
     key = stream(jax.random.key(asked["seed"]), experiment.name)
     wall, cpu = time.perf_counter(), time.process_time()
     with jax.enable_x64(asked["precision"] == "float64"), contextlib.redirect_stdout(sys.stderr):
-        dataset = experiment.run(asked["size"], key).load()
+        dataset = experiment.run(experiment.sizes[asked["size"]], key).load()
     seconds = {"wall": round(time.perf_counter() - wall, 3), "cpu": round(time.process_time() - cpu, 3)}
     record = {"asked": asked, "code": code, "seconds": seconds}
     plain = {name: value if isinstance(value, str | int | float) else json.dumps(value, default=str)

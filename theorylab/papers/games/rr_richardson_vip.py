@@ -6,7 +6,7 @@ import numpy as np
 
 import theorylab.figures as figures
 import theorylab.games as games
-from theorylab.papers import Claim, Experiment, Paper, Verdict, mean_and_error
+from theorylab.papers import Claim, Experiment, Paper, Size, Verdict, mean_and_error
 
 from ._extrapolated import (
     FOUR,
@@ -96,9 +96,9 @@ def run_bounds(size, key):
     rows: dict[str, Any] = {name: [] for name in ("mse", "growth", "bound", "claimed", "step_size")}
     for one in keys:
         game = quadratic(one, n, 2, 3.0)
-        steps = fractions * games.bounds.claimed_step_size_cap(game).product
+        steps = fractions * games.claims.rr_richardson_vip.step_size_cap(game).product
         found = [games.stationary_moments(game, games.GradientDescentAscent(step)) for step in steps]
-        bounds = [games.bounds.claimed_mse_bound(game, step_size=step) for step in steps]
+        bounds = [games.claims.rr_richardson_vip.mse_bound(game, step_size=step) for step in steps]
         rows["mse"].append([each.mse for each in found])
         rows["growth"].append([each.ms_contraction for each in found])
         rows["bound"].append([each.neighbourhood for each in bounds])
@@ -239,6 +239,7 @@ COMMON = (
     r" they differ."
 )
 STATED, SEEN, HERE = "theorem, from a reading note", "experiments, from a reading note", "derived here"
+WORDS: dict[Size, Size] = {"small": "small", "paper": "paper", "large": "large"}
 PAPER = Paper(
     slug="rr_richardson_vip",
     title="Shuffling the Data, Extrapolating the Step: Sharper Bias in Constant Step-Size SGD",
@@ -263,90 +264,251 @@ PAPER = Paper(
     r" x^{(\gamma)} - x^{(2\gamma)}$ (RR2). A bias $E[x^{(\gamma)}] - x^* = c_1\gamma + c_2\gamma^2 + \dots$ then"
     r" loses its first term; reshuffling lowers the mean-square error from first order in $\gamma$ to second.",
     experiments=(
-        Experiment("orders", "exact orders of bias and mean-square error in the step size", run_orders, plot_orders,
-                   seconds={"small": 2.4, "paper": 3.4}),
-        Experiment("curves", "four variants on quadratic games, over epochs", run_curves, plot_curves,
-                   seconds={"small": 3.5, "paper": 34.0}),
-        Experiment("clt", "sums over epochs and their Gaussian limit", run_clt, plot_clt,
-                   seconds={"small": 3.4, "paper": 27.0}),
-        Experiment("bounds", "exact errors and contractions beside the claimed ones", run_bounds, plot_bounds,
-                   seconds={"small": 2.3, "paper": 6.0}),
-        Experiment("coupling", "the pair on one permutation, or on one each",
-                   run_levels(("shared", "independent"), coupled),
-                   plot_levels("RR2+RR1, by its permutations", {"independent": 3}),
-                   seconds={"small": 3.2, "paper": 49.0}),
-        Experiment("noise", "smoothing noise, by where it enters", run_levels(("oracle_step", "iterate"), smoothed),
-                   plot_levels("RR1 with smoothing noise", {"oracle_step": 2, "iterate": 1}),
-                   seconds={"small": 5.2}),
-        Experiment("wgan", "a Wasserstein GAN learns a mean", run_wgan, plot_wgan,
-                   seconds={"small": 4.1}),
+        Experiment(
+            "orders",
+            "exact orders of bias and mean-square error in the step size",
+            sizes=WORDS,
+            run=run_orders,
+            plot=plot_orders,
+            seconds={"small": 2.4, "paper": 3.4},
+            claims=(
+                Claim(
+                    "pair_bias",
+                    "Reshuffled and extrapolated from two step sizes, the bias is of third order.",
+                    STATED,
+                    check_order("RR2+RR1", "affine_bias", ">=", 3),
+                    expected="fails",
+                    why=PAIR,
+                ),
+                Claim(
+                    "pair_bias_affine",
+                    "It is of second order on an affine game.",
+                    HERE,
+                    check_order("RR2+RR1", "affine_bias", "==", 2),
+                ),
+                Claim(
+                    "pair_bias_smooth",
+                    "It is of second order on a smooth game that is not affine.",
+                    HERE,
+                    check_order("RR2+RR1", "smooth_bias", "==", 2),
+                ),
+                Claim("pair_bias_constant", r"It tends to $2|c_2|\gamma^2$.", HERE, check_coefficient(2, "RR2+RR1")),
+                Claim(
+                    "pair_mse",
+                    "The mean-square error of the pair is of second order or better.",
+                    STATED,
+                    check_order("RR2+RR1", "affine_mse", ">=", 2),
+                ),
+                Claim("pair_mse_cubic", "It is of third order.", HERE, check_order("RR2+RR1", "affine_mse", "==", 3)),
+                Claim(
+                    "three_bias_affine",
+                    "From three step sizes the bias is of third order on an affine game.",
+                    HERE,
+                    check_order("RR3+RR1", "affine_bias", "==", 3),
+                ),
+                Claim(
+                    "three_bias_smooth", "And on a smooth one.", HERE, check_order("RR3+RR1", "smooth_bias", "==", 3)
+                ),
+                Claim(
+                    "three_mse",
+                    "Their mean-square error is of third order, that of the variance.",
+                    HERE,
+                    check_order("RR3+RR1", "affine_mse", "==", 3),
+                ),
+                Claim(
+                    "reshuffled_bias",
+                    "Reshuffled alone, the bias is of first order.",
+                    STATED,
+                    check_order("RR1", "affine_bias", "==", 1),
+                ),
+                Claim("reshuffled_bias_constant", r"It tends to $|c_1|\gamma$.", HERE, check_coefficient(1, "RR1")),
+                Claim(
+                    "reshuffled_mse",
+                    "The mean-square error is of second order.",
+                    STATED,
+                    check_order("RR1", "affine_mse", "==", 2),
+                ),
+                Claim("reshuffled_mse_smooth", "On a smooth game too.", STATED, check_smooth_mse("reshuffle", 2)),
+                Claim(
+                    "common_coefficient",
+                    "The bias has its first coefficient in common with that of independent draws.",
+                    STATED,
+                    check_common_coefficient("affine"),
+                    expected="fails",
+                    why=COMMON,
+                ),
+                Claim(
+                    "common_coefficient_smooth",
+                    "On a smooth game that is not affine it has, too.",
+                    STATED,
+                    check_common_coefficient("smooth"),
+                    expected="fails",
+                    why=COMMON,
+                ),
+                Claim(
+                    "independent_bias",
+                    "Drawn independently, the bias is of first order (on a smooth game).",
+                    STATED,
+                    check_order("SGDA", "smooth_bias", "==", 1),
+                ),
+                Claim(
+                    "independent_bias_affine",
+                    "On an affine game there is none, at every step size.",
+                    HERE,
+                    check_no_bias,
+                ),
+                Claim(
+                    "independent_mse",
+                    "The mean-square error is of first order.",
+                    STATED,
+                    check_order("SGDA", "affine_mse", "==", 1),
+                ),
+                Claim("independent_mse_smooth", "On a smooth game too.", STATED, check_smooth_mse("independent", 1)),
+                Claim(
+                    "independent_pair_bias",
+                    "Extrapolated, the bias is of order 3/2 or better (on a smooth game).",
+                    STATED,
+                    check_order("RR2", "smooth_bias", ">=", 1.5),
+                ),
+                Claim(
+                    "independent_pair_bias_exact",
+                    "It is of second order.",
+                    HERE,
+                    check_order("RR2", "smooth_bias", "==", 2),
+                ),
+                Claim(
+                    "independent_pair_mse",
+                    "Extrapolation does not mend the mean-square error of independent draws.",
+                    HERE,
+                    check_order("RR2", "affine_mse", "==", 1),
+                ),
+            ),
+        ),
+        Experiment(
+            "curves",
+            "four variants on quadratic games, over epochs",
+            sizes=WORDS,
+            run=run_curves,
+            plot=plot_curves,
+            seconds={"small": 3.5, "paper": 34.0},
+            claims=(
+                Claim(
+                    "lowest",
+                    ("Reshuffled and extrapolated it settles lowest of the four (few components, small steps)."),
+                    SEEN,
+                    check_lowest,
+                ),
+                Claim("exact_levels", "Runs settle at the exact stationary errors.", HERE, check_levels),
+            ),
+        ),
+        Experiment(
+            "clt",
+            "sums over epochs and their Gaussian limit",
+            sizes=WORDS,
+            run=run_clt,
+            plot=plot_clt,
+            seconds={"small": 3.4, "paper": 27.0},
+            claims=(
+                Claim(
+                    "clt",
+                    (r"Sums over $T$ epochs, over $\sqrt{T}$, are normal in the limit, with the exact " "variance."),
+                    STATED,
+                    check_clt,
+                ),
+                Claim("clt_step", "The smaller the step, the tighter they are.", SEEN, check_tighter),
+            ),
+        ),
+        Experiment(
+            "bounds",
+            "exact errors and contractions beside the claimed ones",
+            sizes=WORDS,
+            run=run_bounds,
+            plot=plot_bounds,
+            seconds={"small": 2.3, "paper": 6.0},
+            claims=(
+                Claim(
+                    "bound",
+                    r"Up to the cap the mean-square error is below $8n\gamma^2L_{\max}^2\sigma^2/\mu^2$.",
+                    STATED,
+                    check_bound("mse", "bound", "exact E|x - x*|^2 over its bound"),
+                ),
+                Claim(
+                    "contraction",
+                    r"Up to the cap an epoch contracts the mean square by $1 - \gamma n\mu/2$ or more.",
+                    STATED,
+                    check_bound("growth", "claimed", "exact contraction an epoch over the claimed"),
+                ),
+            ),
+        ),
+        Experiment(
+            "coupling",
+            "the pair on one permutation, or on one each",
+            sizes=WORDS,
+            run=run_levels(("shared", "independent"), coupled),
+            plot=plot_levels("RR2+RR1, by its permutations", {"independent": 3}),
+            seconds={"small": 3.2, "paper": 49.0},
+            claims=(
+                Claim(
+                    "shared_below",
+                    "On one permutation the pair's mean-square error is below that on two.",
+                    HERE,
+                    check_shared,
+                ),
+                Claim("shared_order", "It is of third order on one.", HERE, check_level_order("shared", 3)),
+                Claim("independent_order", "It is of third order on two.", HERE, check_level_order("independent", 3)),
+                Claim("coupling_levels", "Runs settle at the exact errors of either.", HERE, check_levels_agree),
+            ),
+        ),
+        Experiment(
+            "noise",
+            "smoothing noise, by where it enters",
+            sizes=WORDS,
+            run=run_levels(("oracle_step", "iterate"), smoothed),
+            plot=plot_levels("RR1 with smoothing noise", {"oracle_step": 2, "iterate": 1}),
+            seconds={"small": 5.2},
+            claims=(
+                Claim(
+                    "oracle_noise",
+                    "Smoothing noise at the oracle leaves the mean-square error of second order.",
+                    STATED,
+                    check_level_order("oracle_step", 2),
+                ),
+                Claim(
+                    "iterate_noise",
+                    "At the iterate the same noise makes it of first order.",
+                    HERE,
+                    check_level_order("iterate", 1),
+                ),
+                Claim("noise_levels", "Runs settle at the exact errors of all.", HERE, check_levels_agree),
+            ),
+        ),
+        Experiment(
+            "wgan",
+            "a Wasserstein GAN learns a mean",
+            sizes=WORDS,
+            run=run_wgan,
+            plot=plot_wgan,
+            seconds={"small": 4.1},
+            claims=(
+                Claim(
+                    "wgan",
+                    "Learning a mean, either method settles lower when it is reshuffled.",
+                    SEEN,
+                    check_reshuffled,
+                ),
+                Claim(
+                    "wgan_levels",
+                    "It settles at the exact stationary errors about the sample's solution.",
+                    HERE,
+                    check_levels,
+                ),
+                Claim(
+                    "wgan_extrapolated",
+                    "Where all matrices are equal there is no bias, and extrapolation adds variance.",
+                    HERE,
+                    check_extrapolation,
+                ),
+            ),
+        ),
     ),
-    claims=(
-        Claim("lowest", "Reshuffled and extrapolated it settles lowest of the four (few components, small steps).",
-              SEEN, check_lowest, "curves"),
-        Claim("exact_levels", "Runs settle at the exact stationary errors.", HERE, check_levels, "curves"),
-        Claim("pair_bias", "Reshuffled and extrapolated from two step sizes, the bias is of third order.",
-              STATED, check_order("RR2+RR1", "affine_bias", ">=", 3), "orders", expected="fails", why=PAIR),
-        Claim("pair_bias_affine", "It is of second order on an affine game.",
-              HERE, check_order("RR2+RR1", "affine_bias", "==", 2), "orders"),
-        Claim("pair_bias_smooth", "It is of second order on a smooth game that is not affine.",
-              HERE, check_order("RR2+RR1", "smooth_bias", "==", 2), "orders"),
-        Claim("pair_bias_constant", r"It tends to $2|c_2|\gamma^2$.", HERE, check_coefficient(2, "RR2+RR1"), "orders"),
-        Claim("pair_mse", "The mean-square error of the pair is of second order or better.",
-              STATED, check_order("RR2+RR1", "affine_mse", ">=", 2), "orders"),
-        Claim("pair_mse_cubic", "It is of third order.", HERE, check_order("RR2+RR1", "affine_mse", "==", 3), "orders"),
-        Claim("three_bias_affine", "From three step sizes the bias is of third order on an affine game.",
-              HERE, check_order("RR3+RR1", "affine_bias", "==", 3), "orders"),
-        Claim("three_bias_smooth", "And on a smooth one.",
-              HERE, check_order("RR3+RR1", "smooth_bias", "==", 3), "orders"),
-        Claim("three_mse", "Their mean-square error is of third order, that of the variance.",
-              HERE, check_order("RR3+RR1", "affine_mse", "==", 3), "orders"),
-        Claim("reshuffled_bias", "Reshuffled alone, the bias is of first order.",
-              STATED, check_order("RR1", "affine_bias", "==", 1), "orders"),
-        Claim("reshuffled_bias_constant", r"It tends to $|c_1|\gamma$.", HERE, check_coefficient(1, "RR1"), "orders"),
-        Claim("reshuffled_mse", "The mean-square error is of second order.",
-              STATED, check_order("RR1", "affine_mse", "==", 2), "orders"),
-        Claim("reshuffled_mse_smooth", "On a smooth game too.", STATED, check_smooth_mse("reshuffle", 2), "orders"),
-        Claim("common_coefficient", "The bias has its first coefficient in common with that of independent draws.",
-              STATED, check_common_coefficient("affine"), "orders", expected="fails", why=COMMON),
-        Claim("common_coefficient_smooth", "On a smooth game that is not affine it has, too.",
-              STATED, check_common_coefficient("smooth"), "orders", expected="fails", why=COMMON),
-        Claim("independent_bias", "Drawn independently, the bias is of first order (on a smooth game).",
-              STATED, check_order("SGDA", "smooth_bias", "==", 1), "orders"),
-        Claim("independent_bias_affine", "On an affine game there is none, at every step size.",
-              HERE, check_no_bias, "orders"),
-        Claim("independent_mse", "The mean-square error is of first order.",
-              STATED, check_order("SGDA", "affine_mse", "==", 1), "orders"),
-        Claim("independent_mse_smooth", "On a smooth game too.", STATED, check_smooth_mse("independent", 1), "orders"),
-        Claim("independent_pair_bias", "Extrapolated, the bias is of order 3/2 or better (on a smooth game).",
-              STATED, check_order("RR2", "smooth_bias", ">=", 1.5), "orders"),
-        Claim("independent_pair_bias_exact", "It is of second order.",
-              HERE, check_order("RR2", "smooth_bias", "==", 2), "orders"),
-        Claim("independent_pair_mse", "Extrapolation does not mend the mean-square error of independent draws.",
-              HERE, check_order("RR2", "affine_mse", "==", 1), "orders"),
-        Claim("clt", r"Sums over $T$ epochs, over $\sqrt{T}$, are normal in the limit, with the exact variance.",
-              STATED, check_clt, "clt"),
-        Claim("clt_step", "The smaller the step, the tighter they are.", SEEN, check_tighter, "clt"),
-        Claim("bound", r"Up to the cap the mean-square error is below $8n\gamma^2L_{\max}^2\sigma^2/\mu^2$.",
-              STATED, check_bound("mse", "bound", "exact E|x - x*|^2 over its bound"), "bounds"),
-        Claim("contraction", r"Up to the cap an epoch contracts the mean square by $1 - \gamma n\mu/2$ or more.",
-              STATED, check_bound("growth", "claimed", "exact contraction an epoch over the claimed"), "bounds"),
-        Claim("shared_below", "On one permutation the pair's mean-square error is below that on two.",
-              HERE, check_shared, "coupling"),
-        Claim("shared_order", "It is of third order on one.", HERE, check_level_order("shared", 3), "coupling"),
-        Claim("independent_order", "It is of third order on two.",
-              HERE, check_level_order("independent", 3), "coupling"),
-        Claim("coupling_levels", "Runs settle at the exact errors of either.", HERE, check_levels_agree, "coupling"),
-        Claim("oracle_noise", "Smoothing noise at the oracle leaves the mean-square error of second order.",
-              STATED, check_level_order("oracle_step", 2), "noise"),
-        Claim("iterate_noise", "At the iterate the same noise makes it of first order.",
-              HERE, check_level_order("iterate", 1), "noise"),
-        Claim("noise_levels", "Runs settle at the exact errors of all.", HERE, check_levels_agree, "noise"),
-        Claim("wgan", "Learning a mean, either method settles lower when it is reshuffled.",
-              SEEN, check_reshuffled, "wgan"),
-        Claim("wgan_levels", "It settles at the exact stationary errors about the sample's solution.",
-              HERE, check_levels, "wgan"),
-        Claim("wgan_extrapolated", "Where all matrices are equal there is no bias, and extrapolation adds variance.",
-              HERE, check_extrapolation, "wgan"),
-    ),
-)  # fmt: skip
+)

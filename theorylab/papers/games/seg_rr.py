@@ -4,7 +4,7 @@ import numpy as np
 
 import theorylab.figures as figures
 import theorylab.games as games
-from theorylab.papers import Claim, Experiment, Paper, Verdict, mean_and_error
+from theorylab.papers import Claim, Experiment, Paper, Size, Verdict, mean_and_error
 
 from ._one_epoch import (
     check_certificate,
@@ -262,6 +262,7 @@ def plot_logistic(dataset):
 
 
 RATES, SEEN, HERE = "theorem, reconstructed", "experiments", "derived here"
+WORDS: dict[Size, Size] = {"small": "small", "paper": "paper", "large": "large"}
 PAPER = Paper(
     slug="seg_rr",
     title="Stochastic Extragradient with Random Reshuffling: Improved Convergence for Variational Inequalities",
@@ -287,80 +288,245 @@ PAPER = Paper(
     r" component $i$, its stationary error is exact in the same way, and, as $\gamma_1 \to 0$, it is $n$ times that of"
     r" independent sampling.",
     experiments=(
-        Experiment("orders", "the order of the stationary error in the step size", run_orders, plot_orders,
-                   seconds={"small": 4.4, "paper": 113.0}),
-        Experiment("released", "what the released code calls reshuffling", run_released, plot_released,
-                   seconds={"small": 8.1, "paper": 51.0}),
-        Experiment("theory_steps", "strongly monotone games, the theorem's steps", run_theory_steps, plot_theory_steps,
-                   seconds={"small": 4.9, "paper": 351.0}),
-        Experiment("constant_steps", "constant steps, large and small", run_constant_steps, plot_constant_steps,
-                   seconds={"small": 2.6}),
-        Experiment("bilinear", "a bilinear game, with and without extrapolation", run_bilinear, plot_bilinear,
-                   seconds={"small": 2.7}),
-        Experiment("toy", "the contraction on the game uv", run_toy, plot_toy,
-                   seconds={"small": 0.4, "paper": 1.0}),
-        Experiment("wgan", "a Wasserstein GAN that learns a mean", run_wgan, plot_wgan,
-                   seconds={"small": 2.4, "paper": 8.0}),
-        Experiment("optimistic", "optimistic descent learns a mean", run_optimistic, plot_optimistic,
-                   seconds={"small": 3.9, "paper": 16.0}),
-        Experiment("hamiltonian", "Hamiltonian descent on bilinear games", run_hamiltonian, plot_hamiltonian,
-                   seconds={"small": 3.9, "paper": 14.0}),
-        Experiment("double", "decreasing double steps on bilinear games", run_double, plot_double,
-                   seconds={"small": 5.0}),
-        Experiment("logistic", "robust logistic regression on the breast-cancer data", run_logistic, plot_logistic,
-                   seconds={"small": 3.3}),
-        Experiment("certificate", "mean-square stability, certified and run", run_certificate, plot_certificate,
-                   seconds={"small": 1.1, "paper": 4.0}),
+        Experiment(
+            "orders",
+            "the order of the stationary error in the step size",
+            sizes=WORDS,
+            run=run_orders,
+            plot=plot_orders,
+            seconds={"small": 4.4, "paper": 113.0},
+            claims=(
+                Claim(
+                    "order_independent",
+                    "Sampled independently, the mean-square error is of first order in the step size.",
+                    RATES,
+                    check_order("independent", slice(None), 1),
+                ),
+                Claim(
+                    "order_reshuffled",
+                    "Reshuffled, it is of second order where the components have matrices of their own.",
+                    RATES,
+                    check_order("reshuffle", slice(1), 2),
+                ),
+                Claim(
+                    "order_reshuffled_equal",
+                    "Reshuffled, it is of third order where all matrices are equal.",
+                    HERE,
+                    check_order("reshuffle", slice(1, None), 3),
+                ),
+                Claim("exact_moments", "Runs settle at the exact stationary error.", HERE, check_simulation),
+            ),
+        ),
+        Experiment(
+            "released",
+            "what the released code calls reshuffling",
+            sizes=WORDS,
+            run=run_released,
+            plot=plot_released,
+            seconds={"small": 8.1, "paper": 51.0},
+            claims=(
+                Claim(
+                    "released_levels",
+                    (
+                        "One random component $n$ times, which the released code calls reshuffling, settles "
+                        "at an exact stationary error of its own."
+                    ),
+                    HERE,
+                    check_released_levels,
+                ),
+                Claim("released_order", "That error is of first order in the step size.", HERE, check_released_order),
+                Claim(
+                    "released_ratio",
+                    "As the step shrinks it becomes $n$ times that of independent sampling.",
+                    HERE,
+                    check_released_ratio,
+                ),
+                Claim(
+                    "released_above",
+                    "At every step it is above that of independent sampling and that of true reshuffling.",
+                    HERE,
+                    check_released_above,
+                ),
+            ),
+        ),
+        Experiment(
+            "theory_steps",
+            "strongly monotone games, the theorem's steps",
+            sizes=WORDS,
+            run=run_theory_steps,
+            plot=plot_theory_steps,
+            seconds={"small": 4.9, "paper": 351.0},
+            claims=(
+                Claim(
+                    "rate",
+                    (r"At the theorem's steps an epoch contracts $E|x - x^*|^2$ by $1 - \gamma_1n\mu/2$ or " "more."),
+                    RATES,
+                    check_rate,
+                ),
+                Claim(
+                    "below_theory_steps",
+                    "At the theorem's steps every other order settles below independent sampling.",
+                    SEEN,
+                    check_below,
+                ),
+            ),
+        ),
+        Experiment(
+            "constant_steps",
+            "constant steps, large and small",
+            sizes=WORDS,
+            run=run_constant_steps,
+            plot=plot_constant_steps,
+            seconds={"small": 2.6},
+            claims=(
+                Claim(
+                    "below_equal_step",
+                    "At every constant step reshuffling settles below independent sampling.",
+                    SEEN,
+                    check_below,
+                ),
+                Claim("gap_grows", "The gap between them grows as the step shrinks.", SEEN, check_gap),
+            ),
+        ),
+        Experiment(
+            "bilinear",
+            "a bilinear game, with and without extrapolation",
+            sizes=WORDS,
+            run=run_bilinear,
+            plot=plot_bilinear,
+            seconds={"small": 2.7},
+            claims=(
+                Claim("descent_ascent_diverges", "On bilinear games descent-ascent diverges.", SEEN, check_diverges),
+                Claim(
+                    "extragradient_converges",
+                    "On the same games extragradient settles at its exact level.",
+                    HERE,
+                    only_extragradient(check_levels),
+                ),
+                Claim("below_bilinear", "There too reshuffling settles below.", SEEN, only_extragradient(check_below)),
+            ),
+        ),
+        Experiment(
+            "toy",
+            "the contraction on the game uv",
+            sizes=WORDS,
+            run=run_toy,
+            plot=plot_toy,
+            seconds={"small": 0.4, "paper": 1.0},
+            claims=(
+                Claim(
+                    "toy_contraction",
+                    r"On $uv$ a step multiplies $|x|^2$ by $(1 - \gamma_1\gamma_2)^2 + \gamma_1^2$.",
+                    HERE,
+                    check_toy,
+                ),
+            ),
+        ),
+        Experiment(
+            "wgan",
+            "a Wasserstein GAN that learns a mean",
+            sizes=WORDS,
+            run=run_wgan,
+            plot=plot_wgan,
+            seconds={"small": 2.4, "paper": 8.0},
+            claims=(
+                Claim("below_wgan", "Learning a mean, reshuffling settles below.", SEEN, check_below),
+                Claim(
+                    "wgan_moments",
+                    "It settles at the exact stationary error about the sample's solution.",
+                    HERE,
+                    check_levels,
+                ),
+            ),
+        ),
+        Experiment(
+            "optimistic",
+            "optimistic descent learns a mean",
+            sizes=WORDS,
+            run=run_optimistic,
+            plot=plot_optimistic,
+            seconds={"small": 3.9, "paper": 16.0},
+            claims=(
+                Claim(
+                    "below_optimistic",
+                    "Optimistic descent, too, settles lower when it is reshuffled.",
+                    SEEN,
+                    check_below,
+                ),
+            ),
+        ),
+        Experiment(
+            "hamiltonian",
+            "Hamiltonian descent on bilinear games",
+            sizes=WORDS,
+            run=run_hamiltonian,
+            plot=plot_hamiltonian,
+            seconds={"small": 3.9, "paper": 14.0},
+            claims=(
+                Claim("below_hamiltonian", "So does Hamiltonian descent, on bilinear games.", SEEN, check_below),
+                Claim("hamiltonian_moments", "It settles at its exact stationary error.", HERE, check_levels),
+            ),
+        ),
+        Experiment(
+            "double",
+            "decreasing double steps on bilinear games",
+            sizes=WORDS,
+            run=run_double,
+            plot=plot_double,
+            seconds={"small": 5.0},
+            claims=(
+                Claim(
+                    "below_double",
+                    "With the double steps $(t + 19)^{-0.5}$ and 1/10 reshuffling ends below.",
+                    SEEN,
+                    lambda dataset: check_below(dataset.isel(choice=[1])),
+                ),
+                Claim(
+                    "double_path",
+                    (
+                        "With the other two pairs bilinear games are left where the mean's own path ends: the"
+                        r" product of $(1 - \gamma_1\gamma_2)^2 + \gamma_1^2$ over all updates, which does not"
+                        " vanish."
+                    ),
+                    HERE,
+                    check_path,
+                ),
+            ),
+        ),
+        Experiment(
+            "logistic",
+            "robust logistic regression on the breast-cancer data",
+            sizes=WORDS,
+            run=run_logistic,
+            plot=plot_logistic,
+            seconds={"small": 3.3},
+            claims=(
+                Claim(
+                    "below_logistic", "On real data, beyond affine games, reshuffling settles below.", HERE, check_below
+                ),
+            ),
+        ),
+        Experiment(
+            "certificate",
+            "mean-square stability, certified and run",
+            sizes=WORDS,
+            run=run_certificate,
+            plot=plot_certificate,
+            seconds={"small": 1.1, "paper": 4.0},
+            claims=(
+                Claim(
+                    "certificate",
+                    "An epoch multiplies the mean square by the certificate's factor.",
+                    HERE,
+                    check_certificate,
+                ),
+                Claim(
+                    "certificate_sides",
+                    "Runs grow where the certificate exceeds one, and only there.",
+                    HERE,
+                    check_sides,
+                ),
+            ),
+        ),
     ),
-    claims=(
-        Claim("order_independent", "Sampled independently, the mean-square error is of first order in the step size.",
-              RATES, check_order("independent", slice(None), 1), "orders"),
-        Claim("order_reshuffled", "Reshuffled, it is of second order where the components have matrices of their own.",
-              RATES, check_order("reshuffle", slice(1), 2), "orders"),
-        Claim("order_reshuffled_equal", "Reshuffled, it is of third order where all matrices are equal.",
-              HERE, check_order("reshuffle", slice(1, None), 3), "orders"),
-        Claim("exact_moments", "Runs settle at the exact stationary error.", HERE, check_simulation, "orders"),
-        Claim("released_levels", "One random component $n$ times, which the released code calls reshuffling, settles at"
-              " an exact stationary error of its own.", HERE, check_released_levels, "released"),
-        Claim("released_order", "That error is of first order in the step size.",
-              HERE, check_released_order, "released"),
-        Claim("released_ratio", "As the step shrinks it becomes $n$ times that of independent sampling.",
-              HERE, check_released_ratio, "released"),
-        Claim("released_above", "At every step it is above that of independent sampling and that of true reshuffling.",
-              HERE, check_released_above, "released"),
-        Claim("rate", r"At the theorem's steps an epoch contracts $E|x - x^*|^2$ by $1 - \gamma_1n\mu/2$ or more.",
-              RATES, check_rate, "theory_steps"),
-        Claim("below_theory_steps", "At the theorem's steps every other order settles below independent sampling.",
-              SEEN, check_below, "theory_steps"),
-        Claim("below_equal_step", "At every constant step reshuffling settles below independent sampling.",
-              SEEN, check_below, "constant_steps"),
-        Claim("gap_grows", "The gap between them grows as the step shrinks.", SEEN, check_gap, "constant_steps"),
-        Claim("descent_ascent_diverges", "On bilinear games descent-ascent diverges.",
-              SEEN, check_diverges, "bilinear"),
-        Claim("extragradient_converges", "On the same games extragradient settles at its exact level.",
-              HERE, only_extragradient(check_levels), "bilinear"),
-        Claim("below_bilinear", "There too reshuffling settles below.",
-              SEEN, only_extragradient(check_below), "bilinear"),
-        Claim("toy_contraction", r"On $uv$ a step multiplies $|x|^2$ by $(1 - \gamma_1\gamma_2)^2 + \gamma_1^2$.",
-              HERE, check_toy, "toy"),
-        Claim("below_wgan", "Learning a mean, reshuffling settles below.", SEEN, check_below, "wgan"),
-        Claim("wgan_moments", "It settles at the exact stationary error about the sample's solution.",
-              HERE, check_levels, "wgan"),
-        Claim("below_optimistic", "Optimistic descent, too, settles lower when it is reshuffled.",
-              SEEN, check_below, "optimistic"),
-        Claim("below_hamiltonian", "So does Hamiltonian descent, on bilinear games.",
-              SEEN, check_below, "hamiltonian"),
-        Claim("hamiltonian_moments", "It settles at its exact stationary error.", HERE, check_levels, "hamiltonian"),
-        Claim("below_double", "With the double steps $(t + 19)^{-0.5}$ and 1/10 reshuffling ends below.",
-              SEEN, lambda dataset: check_below(dataset.isel(choice=[1])), "double"),
-        Claim("double_path", "With the other two pairs bilinear games are left where the mean's own path ends: the"
-              r" product of $(1 - \gamma_1\gamma_2)^2 + \gamma_1^2$ over all updates, which does not vanish.",
-              HERE, check_path, "double"),
-        Claim("below_logistic", "On real data, beyond affine games, reshuffling settles below.",
-              HERE, check_below, "logistic"),
-        Claim("certificate", "An epoch multiplies the mean square by the certificate's factor.",
-              HERE, check_certificate, "certificate"),
-        Claim("certificate_sides", "Runs grow where the certificate exceeds one, and only there.",
-              HERE, check_sides, "certificate"),
-    ),
-)  # fmt: skip
+)

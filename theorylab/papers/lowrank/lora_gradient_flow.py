@@ -7,7 +7,7 @@ import numpy as np
 import theorylab.engine as tl
 import theorylab.figures as figures
 import theorylab.lowrank as lowrank
-from theorylab.papers import Claim, Experiment, Paper, Verdict, mean_and_error
+from theorylab.papers import Claim, Experiment, Paper, Size, Verdict, mean_and_error
 
 from . import _lora_digits as digits
 from . import _lora_phases as phases
@@ -49,17 +49,17 @@ def run_factorisation(size, key):
         W1, W2, target, one = layers(rng, hidden, RATIOS[0], {0: SIGMA})
         begin, lengths = gaussian(rng, hidden), rng.standard_normal(RANK)
         small = [scaled(begin, scale) for scale in SCALES]
-        ends += [lowrank.rank_one_lora_flow(W1, W2, target, start, time[[0, -1]], **CHEAP) for start in small]
+        ends += [lowrank.lora.rank_one_lora_flow(W1, W2, target, start, time[[0, -1]], **CHEAP) for start in small]
         if draw >= seeds:
             continue
         spectral = [lowrank.spectral_init(W1, W2, target, RANK, scale * lengths) for scale in SCALES]
         lanes += [(W1, W2, target, start, time) for start in (*small, *spectral)]
         on += 2 * len(SCALES) * [one]
-        predicted += [lowrank.rank_one_lora_flow(W1, W2, target, start, time) for start in small]
+        predicted += [lowrank.lora.rank_one_lora_flow(W1, W2, target, start, time) for start in small]
     found = flows(lanes)
     shape, dims = (seeds, 2, len(SCALES), len(time)), ("seed", "start", "scale", "time")
     values = (found.loss, *misalignments(each(found.adapters), on), *sizes(found.adapters))
-    names = lowrank.RankOneLora._fields
+    names = ("loss", "misalignment1", "misalignment2", "norm1", "norm2")
     measured = {name: (dims, one.reshape(shape)) for name, one in zip(names, values, strict=True)}
     theory = {f"{name}_theory": (("seed", "scale", "time"), np.reshape([getattr(one, name) for one in predicted],
               (seeds, *shape[2:]))) for name in names}  # fmt: skip
@@ -185,7 +185,7 @@ def run_ratios(size, key):
                     start = scaled(begin, scale)
                     lanes.append((W1, W2, target, start, time))
                     on.append(one)
-                    theory.append(lowrank.rank_one_lora_flow(W1, W2, target, start, time[[0, -1]]))
+                    theory.append(lowrank.lora.rank_one_lora_flow(W1, W2, target, start, time[[0, -1]]))
     ends = each([part[:, [0, -1]] for part in flows(lanes).adapters])
     shape = (len(places), len(RATIOS), seeds, len(scales), 2)
     dims = ("pair", "ratio", "seed", "scale", "when")
@@ -331,12 +331,20 @@ def check_end_power(dataset):
 
 
 MF, ALIGNMENT, SPECTRAL, HERE = "Figure 1", "Claim 3.2", "Theorem 4.1", "derived here"
+WORDS: dict[Size, Size] = {"small": "small", "paper": "paper", "large": "large"}
 PAPER = Paper(
     slug="lora_gradient_flow",
     title="Understanding the Learning Dynamics of LoRA: A Gradient Flow Perspective on Low-Rank Adaptation in Matrix"
     " Factorization",
-    authors=("Ziqing Xu", "Hancheng Min", "Lachlan Ewen MacDonald", "Jinqi Luo", "Salma Tarmoun", "Enrique Mallada",
-             "René Vidal"),
+    authors=(
+        "Ziqing Xu",
+        "Hancheng Min",
+        "Lachlan Ewen MacDonald",
+        "Jinqi Luo",
+        "Salma Tarmoun",
+        "Enrique Mallada",
+        "René Vidal",
+    ),
     venue="Proceedings of the 28th International Conference on Artificial Intelligence and Statistics (AISTATS)",
     year=2025,
     arxiv="2503.06982",
@@ -353,95 +361,286 @@ PAPER = Paper(
     r" gradients, with $\Delta = Y - W_2W_1$. Small starts grow linearly first, at rates that $\Delta$ and the"
     r" frozen layers set, and end at a loss that is a power of $\alpha$.",
     experiments=(
-        Experiment("factorisation", "small and spectral starts at three scales", run_factorisation, plot_factorisation),
-        Experiment("ratios", "alignment and imbalance of layers of other quotients", run_ratios, plot_ratios),
-        Experiment("growth", "growth, escape, and steps of descent", phases.run_growth, phases.plot_growth),
-        Experiment("directions", "several directions from a spectral start", phases.run_directions,
-                   phases.plot_directions),
-        Experiment("starts", "spectral starts from the pretrained weights alone", phases.run_starts,
-                   phases.plot_starts),
-        Experiment("digits", "the last layer of a network on digits", digits.run_digits, digits.plot_digits),
+        Experiment(
+            "factorisation",
+            "small and spectral starts at three scales",
+            sizes=WORDS,
+            run=run_factorisation,
+            plot=plot_factorisation,
+            claims=(
+                Claim(
+                    "power_loss",
+                    "From small starts the loss ends at a power of the scale.",
+                    "Theorem 3.1",
+                    check_power_loss,
+                ),
+                Claim(
+                    "figure_loss",
+                    (
+                        "At $10^{-12.5}$, $10^{-16.4}$ and $10^{-20.2}$ for the scales $10^{-3}$, $10^{-4}$ "
+                        "and $10^{-5}$."
+                    ),
+                    MF,
+                    check_printed("loss", "loss"),
+                ),
+                Claim(
+                    "figure_alignment",
+                    r"$1 - \cos$ of the first layer ends at $10^{-4.8}$, $10^{-6.75}$ and $10^{-8.7}$.",
+                    MF,
+                    check_printed("misalignment1", "misalignment"),
+                    expected="fails",
+                    why="it ends 50 times lower; the printed numbers are those of the second layer",
+                ),
+                Claim(
+                    "figure_alignment_2",
+                    r"$1 - \cos$ of the second layer ends there.",
+                    HERE,
+                    check_printed("misalignment2", "misalignment"),
+                ),
+                Claim("spectral_exact", "Spectral starts of every scale end at rounding.", MF, check_spectral_floor),
+                Claim(
+                    "predicted_run",
+                    (
+                        "Loss and norms follow the flow around the one direction at all times, up to a "
+                        "relative error of the size of the start."
+                    ),
+                    HERE,
+                    check_predicted,
+                ),
+                Claim("predicted_plateaus", "So do the misalignments of both layers at the end.", HERE, check_plateaus),
+            ),
+        ),
+        Experiment(
+            "ratios",
+            "alignment and imbalance of layers of other quotients",
+            sizes=WORDS,
+            run=run_ratios,
+            plot=plot_ratios,
+            claims=(
+                Claim(
+                    "aligning_imbalance",
+                    (
+                        "When the first sub-phase ends the quotient of the squared norms of what $Z_1$ and "
+                        r"$Z_2$ have grown goes as the power $-4(1 - \delta_w)/(5 - \delta_w)$ of the scale."
+                    ),
+                    ALIGNMENT,
+                    check_imbalance_power,
+                ),
+                Claim(
+                    "aligning_bound",
+                    r"Then $1 - \cos^2$ has at least the power $(3 + \delta_w)/(5 - \delta_w)$.",
+                    "Theorem C.1",
+                    check_aligning_bound,
+                ),
+                Claim("aligning_exact", r"That power is $4/(5 - \delta_w)$.", HERE, check_aligning_exact),
+                Claim(
+                    "aligned_bound",
+                    (r"When alignment ends $1 - \cos^2$ has at least the power $(1 + \delta_w)/(3 + " r"\delta_w)$."),
+                    ALIGNMENT,
+                    check_end_bound,
+                ),
+                Claim(
+                    "aligned_sharp",
+                    "It has no larger power.",
+                    "Claim 3.2, read as an equality",
+                    check_end_sharp,
+                    expected="fails",
+                    why=(
+                        r"the bound is not attained: the power comes to $4 - 2\delta_w$, from the frozen part "
+                        "of the second layer, which the first one has to make up for"
+                    ),
+                ),
+                Claim(
+                    "aligned_power",
+                    r"For a small $\delta_w$ that power is $4 -"
+                    r" 2\delta_w$.",
+                    HERE,
+                    check_end_power,
+                ),
+                Claim(
+                    "aligned_predicted",
+                    r"$1 - \cos$ at the end is that of the flow around one direction.",
+                    HERE,
+                    check_end_theory("misalignment"),
+                ),
+                Claim(
+                    "imbalance_predicted",
+                    "So is the quotient of the squared norms.",
+                    HERE,
+                    check_end_theory("imbalance"),
+                ),
+            ),
+        ),
+        Experiment(
+            "growth",
+            "growth, escape, and steps of descent",
+            sizes=WORDS,
+            run=phases.run_growth,
+            plot=phases.plot_growth,
+            claims=(
+                Claim(
+                    "growth_rates",
+                    (
+                        r"$Z_1$ and $Z_2$ grow along their directions at $\sigma\sigma_{W_2}$ and "
+                        r"$\sigma\sigma_{W_1}$."
+                    ),
+                    "Claim 3.1",
+                    phases.check_rates,
+                ),
+                Claim(
+                    "linear_phase",
+                    "What the linear flow leaves out is a cube of what has grown.",
+                    HERE,
+                    phases.check_linear,
+                ),
+                Claim(
+                    "escape_slope",
+                    (r"The loss leaves its first plateau at $\log(1/\alpha)/(\sigma\sigma_{W_2})$, and a " "constant."),
+                    "Theorem 3.1",
+                    phases.check_escape_slope,
+                ),
+                Claim("escape_time", "The linear flow gives the time itself.", HERE, phases.check_escape),
+                Claim(
+                    "descent_step",
+                    (
+                        r"A step $\eta$ of gradient descent multiplies the grown parts by $1 + "
+                        r"\eta\sigma\sigma_{W_2}$ and $1 + \eta\sigma\sigma_{W_1}$."
+                    ),
+                    HERE,
+                    phases.check_descent,
+                ),
+            ),
+        ),
+        Experiment(
+            "directions",
+            "several directions from a spectral start",
+            sizes=WORDS,
+            run=phases.run_directions,
+            plot=phases.plot_directions,
+            claims=(
+                Claim(
+                    "decoupled",
+                    "From a spectral start nothing moves off the directions of the change.",
+                    SPECTRAL,
+                    phases.check_off,
+                ),
+                Claim(
+                    "final_points",
+                    "Each direction ends where its two scalar conservation laws say.",
+                    HERE,
+                    phases.check_ends,
+                ),
+                Claim(
+                    "larger_first",
+                    r"Directions are learnt in the order of $\sigma\sigma_{W_2}$.",
+                    "Section 4",
+                    phases.check_order,
+                ),
+                Claim(
+                    "growth_printed",
+                    (
+                        r"Up to $T_1$, $\log z_1$ grows at $\frac{3 + \delta_w}{2}\sigma\sigma_{W_2}$ or more,"
+                        r" with $\delta_w = \sigma_{W_2}/\sigma_{W_1}$."
+                    ),
+                    SPECTRAL,
+                    phases.check_growth(inverse=True),
+                    expected="fails",
+                    why=r"$\delta_w$ is printed upside down, and $z_1$ starts with zero slope",
+                ),
+                Claim(
+                    "growth_late",
+                    (r"It does from $1/(\sigma\sigma_{W_2})$ on, with $\delta_w = " r"\sigma_{W_1}/\sigma_{W_2}$."),
+                    "Theorem 4.1, reconstructed",
+                    phases.check_growth(1.0),
+                    expected="fails",
+                    why=(
+                        r"the flow grows at almost $2\sigma\sigma_{W_2}$ and, from small starts, saturates "
+                        "before $T_1$"
+                    ),
+                ),
+                Claim(
+                    "growth_first",
+                    r"It does from then on while $z_1$ is below $\sigma/16$.",
+                    "Theorem 4.1, reconstructed",
+                    phases.check_growth(1.0, small=True),
+                ),
+                Claim(
+                    "separation",
+                    (
+                        r"In that time $\log(z_1/z_2)$ grows at $\frac{3(1 - \delta_w)}{2}\sigma\sigma_{W_2}$ "
+                        "or more."
+                    ),
+                    "Theorem 4.1, reconstructed",
+                    phases.check_separation,
+                ),
+                Claim(
+                    "decay",
+                    r"After $T_1$ the loss falls at $\frac{1 - \delta_w}{8}\sigma\sigma_{W_2}$ or faster.",
+                    SPECTRAL,
+                    phases.check_decay,
+                ),
+            ),
+        ),
+        Experiment(
+            "starts",
+            "spectral starts from the pretrained weights alone",
+            sizes=WORDS,
+            run=phases.run_starts,
+            plot=phases.plot_starts,
+            claims=(
+                Claim(
+                    "pretrained_stuck",
+                    (
+                        "Starts along singular vectors of the pretrained weights that the change does not "
+                        "touch never move."
+                    ),
+                    "Theorem G.1",
+                    phases.check_stuck,
+                ),
+                Claim(
+                    "gradient_solves",
+                    "Starts along those of the gradient solve the same problems.",
+                    HERE,
+                    phases.check_solves,
+                ),
+            ),
+        ),
+        Experiment(
+            "digits",
+            "the last layer of a network on digits",
+            sizes=WORDS,
+            run=digits.run_digits,
+            plot=digits.plot_digits,
+            claims=(
+                Claim(
+                    "digits_train",
+                    "After a hundred steps of Adam smaller starts are at a lower training loss.",
+                    "image experiments",
+                    digits.check_smaller("train"),
+                    expected="fails",
+                    why="on this small stand-in the larger start is faster, and in the end all are alike",
+                ),
+                Claim(
+                    "digits_test",
+                    "And at a lower loss on new pictures.",
+                    "image experiments",
+                    digits.check_smaller("test"),
+                    expected="fails",
+                    why="as in training",
+                ),
+                Claim(
+                    "digits_aligns",
+                    "A small start aligns with the gradient's singular vectors within a hundred steps.",
+                    "image experiments",
+                    digits.check_aligns,
+                ),
+                Claim(
+                    "digits_spectral",
+                    "After a hundred steps spectral starts are below standard ones, over all sizes.",
+                    HERE,
+                    digits.check_spectral,
+                ),
+            ),
+        ),
     ),
-    claims=(
-        Claim("power_loss", "From small starts the loss ends at a power of the scale.",
-              "Theorem 3.1", check_power_loss, "factorisation"),
-        Claim("figure_loss", "At $10^{-12.5}$, $10^{-16.4}$ and $10^{-20.2}$ for the scales $10^{-3}$, $10^{-4}$ and"
-              " $10^{-5}$.",
-              MF, check_printed("loss", "loss"), "factorisation"),
-        Claim("figure_alignment", r"$1 - \cos$ of the first layer ends at $10^{-4.8}$, $10^{-6.75}$ and $10^{-8.7}$.",
-              MF, check_printed("misalignment1", "misalignment"), "factorisation", "fails",
-              "it ends 50 times lower; the printed numbers are those of the second layer"),
-        Claim("figure_alignment_2", r"$1 - \cos$ of the second layer ends there.",
-              HERE, check_printed("misalignment2", "misalignment"), "factorisation"),
-        Claim("spectral_exact", "Spectral starts of every scale end at rounding.",
-              MF, check_spectral_floor, "factorisation"),
-        Claim("predicted_run", "Loss and norms follow the flow around the one direction at all times, up to a relative"
-              " error of the size of the start.", HERE, check_predicted, "factorisation"),
-        Claim("predicted_plateaus", "So do the misalignments of both layers at the end.",
-              HERE, check_plateaus, "factorisation"),
-        Claim("aligning_imbalance", "When the first sub-phase ends the quotient of the squared norms of what $Z_1$"
-              " and $Z_2$"
-              r" have grown goes as the power $-4(1 - \delta_w)/(5 - \delta_w)$ of the scale.",
-              ALIGNMENT, check_imbalance_power, "ratios"),
-        Claim("aligning_bound", r"Then $1 - \cos^2$ has at least the power $(3 + \delta_w)/(5 - \delta_w)$.",
-              "Theorem C.1", check_aligning_bound, "ratios"),
-        Claim("aligning_exact", r"That power is $4/(5 - \delta_w)$.", HERE, check_aligning_exact, "ratios"),
-        Claim("aligned_bound", r"When alignment ends $1 - \cos^2$ has at least the power $(1 + \delta_w)/(3 +"
-              r" \delta_w)$.",
-              ALIGNMENT, check_end_bound, "ratios"),
-        Claim("aligned_sharp", "It has no larger power.", "Claim 3.2, read as an equality", check_end_sharp, "ratios",
-              "fails", r"the bound is not attained: the power comes to $4 - 2\delta_w$, from the frozen part"
-              " of the second layer, which the first one has to make up for"),
-        Claim("aligned_power", r"For a small $\delta_w$ that power is $4 -"
-              r" 2\delta_w$.", HERE, check_end_power, "ratios"),
-        Claim("aligned_predicted", r"$1 - \cos$ at the end is that of the flow around one direction.",
-              HERE, check_end_theory("misalignment"), "ratios"),
-        Claim("imbalance_predicted", "So is the quotient of the squared norms.",
-              HERE, check_end_theory("imbalance"), "ratios"),
-        Claim("growth_rates", r"$Z_1$ and $Z_2$ grow along their directions at $\sigma\sigma_{W_2}$ and"
-              r" $\sigma\sigma_{W_1}$.",
-              "Claim 3.1", phases.check_rates, "growth"),
-        Claim("linear_phase", "What the linear flow leaves out is a cube of what has grown.",
-              HERE, phases.check_linear, "growth"),
-        Claim("escape_slope", r"The loss leaves its first plateau at $\log(1/\alpha)/(\sigma\sigma_{W_2})$, and a"
-              r" constant.",
-              "Theorem 3.1", phases.check_escape_slope, "growth"),
-        Claim("escape_time", "The linear flow gives the time itself.", HERE, phases.check_escape, "growth"),
-        Claim("descent_step", r"A step $\eta$ of gradient descent multiplies the grown parts by $1 +"
-              r" \eta\sigma\sigma_{W_2}$"
-              r" and $1 + \eta\sigma\sigma_{W_1}$.", HERE, phases.check_descent, "growth"),
-        Claim("decoupled", "From a spectral start nothing moves off the directions of the change.",
-              SPECTRAL, phases.check_off, "directions"),
-        Claim("final_points", "Each direction ends where its two scalar conservation laws say.",
-              HERE, phases.check_ends, "directions"),
-        Claim("larger_first", r"Directions are learnt in the order of $\sigma\sigma_{W_2}$.",
-              "Section 4", phases.check_order, "directions"),
-        Claim("growth_printed", r"Up to $T_1$, $\log z_1$ grows at $\frac{3 + \delta_w}{2}\sigma\sigma_{W_2}$ or"
-              r" more, with $\delta_w ="
-              r" \sigma_{W_2}/\sigma_{W_1}$.", SPECTRAL, phases.check_growth(inverse=True), "directions", "fails",
-              r"$\delta_w$ is printed upside down, and $z_1$ starts with zero slope"),
-        Claim("growth_late", r"It does from $1/(\sigma\sigma_{W_2})$ on, with $\delta_w = \sigma_{W_1}/\sigma_{W_2}$.",
-              "Theorem 4.1, reconstructed", phases.check_growth(1.0), "directions", "fails",
-              r"the flow grows at almost $2\sigma\sigma_{W_2}$ and, from small starts, saturates before $T_1$"),
-        Claim("growth_first", r"It does from then on while $z_1$ is below $\sigma/16$.",
-              "Theorem 4.1, reconstructed", phases.check_growth(1.0, small=True), "directions"),
-        Claim("separation", r"In that time $\log(z_1/z_2)$ grows at $\frac{3(1 - \delta_w)}{2}\sigma\sigma_{W_2}$ or"
-              r" more.",
-              "Theorem 4.1, reconstructed", phases.check_separation, "directions"),
-        Claim("decay", r"After $T_1$ the loss falls at $\frac{1 - \delta_w}{8}\sigma\sigma_{W_2}$ or faster.",
-              SPECTRAL, phases.check_decay, "directions"),
-        Claim("pretrained_stuck", "Starts along singular vectors of the pretrained weights that the change does not"
-              " touch never move.", "Theorem G.1", phases.check_stuck, "starts"),
-        Claim("gradient_solves", "Starts along those of the gradient solve the same problems.",
-              HERE, phases.check_solves, "starts"),
-        Claim("digits_train", "After a hundred steps of Adam smaller starts are at a lower training loss.",
-              "image experiments", digits.check_smaller("train"), "digits", "fails",
-              "on this small stand-in the larger start is faster, and in the end all are alike"),
-        Claim("digits_test", "And at a lower loss on new pictures.",
-              "image experiments", digits.check_smaller("test"), "digits", "fails", "as in training"),
-        Claim("digits_aligns", "A small start aligns with the gradient's singular vectors within a hundred steps.",
-              "image experiments", digits.check_aligns, "digits"),
-        Claim("digits_spectral", "After a hundred steps spectral starts are below standard ones, over all sizes.",
-              HERE, digits.check_spectral, "digits"),
-    ),
-)  # fmt: skip
+)

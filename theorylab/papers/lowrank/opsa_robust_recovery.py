@@ -5,7 +5,7 @@ import numpy as np
 import theorylab.engine as tl
 import theorylab.figures as figures
 import theorylab.lowrank as lowrank
-from theorylab.papers import Claim, Experiment, Paper, Verdict, mean_and_error
+from theorylab.papers import Claim, Experiment, Paper, Size, Verdict, mean_and_error
 
 from ._opsa_exact import (
     check_dependent,
@@ -171,6 +171,7 @@ RATE, WITHOUT, OUTLIER, TRIALS, FREE, LIMIT, HERE = (
     "derived here",
 )
 CLAIMED = "rate of scaled subgradient steps, reconstructed"
+WORDS: dict[Size, Size] = {"small": "small", "paper": "paper", "large": "large"}
 PAPER = Paper(
     slug="opsa_robust_recovery",
     title="Guarantees of a Preconditioned Subgradient Algorithm for Overparameterized Asymmetric Low-rank Matrix"
@@ -191,94 +192,299 @@ PAPER = Paper(
     r" divides $f - f^*$ by the squared norm of the preconditioned subgradient; the start is the truncated spectral"
     r" one.",
     experiments=(
-        Experiment("condition", "three methods over condition numbers", run_condition, plot_condition,
-                   {"small": 7.0, "paper": 516.0}),
-        Experiment("isometry", "how measurements scale low-rank matrices", run_isometry, plot_isometry,
-                   {"small": 6.0, "paper": 16.0}),
-        Experiment("rank", "over-parameterised recovery by the rank of the truth", run_rank, plot_rank,
-                   {"small": 9.0, "paper": 48.0}),
-        Experiment("breakdown", "surplus columns against outliers", run_breakdown, plot_breakdown,
-                   {"paper": 87.0}),
-        Experiment("exact", "limits and closed forms", run_exact, plot_exact, {"paper": 9.0}),
-        Experiment("outcomes", "what is said of a recovery, and its error", run_outcomes, plot_outcomes),
-        Experiment("pictures", "a clip and a photograph, both corrupted", run_pictures, plot_pictures,
-                   {"paper": 7.0}),
+        Experiment(
+            "condition",
+            "three methods over condition numbers",
+            sizes=WORDS,
+            run=run_condition,
+            plot=plot_condition,
+            seconds={"small": 7.0, "paper": 516.0},
+            claims=(
+                Claim(
+                    "linear",
+                    (
+                        "Over-parameterised and with a tenth of outliers OPSA converges linearly: two digits "
+                        "take at most twice the steps of the two before."
+                    ),
+                    RATE,
+                    check_linear,
+                ),
+                Claim(
+                    "kappa_free",
+                    ("The steps that it takes do not grow with the condition number: the order is below 1/2."),
+                    WITHOUT,
+                    check_kappa_free(OPSA),
+                ),
+                Claim(
+                    "kappa_free_scaled",
+                    "Nor do those of scaled subgradient steps at the true rank.",
+                    WITHOUT,
+                    check_kappa_free(SCALED),
+                ),
+                Claim(
+                    "plain_stalls",
+                    "Subgradient steps without preconditioner end further off.",
+                    TRIALS,
+                    check_plain_stalls,
+                ),
+                Claim(
+                    "scaled_rate",
+                    r"At the true rank a step contracts by $\sqrt{1 - 0.12/\chi^2}$ or better.",
+                    CLAIMED,
+                    check_claimed_rate(SCALED),
+                ),
+                Claim(
+                    "opsa_rate",
+                    "So does one of OPSA at the damping and the width of the experiments.",
+                    CLAIMED,
+                    check_claimed_rate(OPSA),
+                    expected="fails",
+                    why=(
+                        "the constants are those of damping 0 at the true rank; with damping twice the least "
+                        "singular value, and surplus columns, steps contract less"
+                    ),
+                ),
+            ),
+        ),
+        Experiment(
+            "isometry",
+            "how measurements scale low-rank matrices",
+            sizes=WORDS,
+            run=run_isometry,
+            plot=plot_isometry,
+            seconds={"small": 6.0, "paper": 16.0},
+            claims=(
+                Claim(
+                    "mean_ratio",
+                    r"The mixed-norm ratio of fresh Gaussian measurements has the mean $\sqrt{2/\pi}$.",
+                    LIMIT,
+                    check_mean,
+                ),
+                Claim(
+                    "ratio_spread",
+                    r"Over draws it has the standard deviation $\sqrt{(1 - 2/\pi)/m}$.",
+                    HERE,
+                    check_spread,
+                ),
+                Claim(
+                    "outlier_bound",
+                    r"With a random support of share $p$ the outlier bound is $(1 - 2p)\sqrt{2/\pi}$.",
+                    LIMIT,
+                    check_random,
+                ),
+                Claim("chi", r"Sharpness over Lipschitz constant, $1/\chi$, is then $1 - 2p$.", LIMIT, check_chi),
+                Claim(
+                    "worst_support",
+                    "If an adversary chooses the support it vanishes between 0.2 and 0.3, at $p = 0.239$.",
+                    HERE,
+                    check_worst,
+                ),
+            ),
+        ),
+        Experiment(
+            "rank",
+            "over-parameterised recovery by the rank of the truth",
+            sizes=WORDS,
+            run=run_rank,
+            plot=plot_rank,
+            seconds={"small": 9.0, "paper": 48.0},
+            claims=(
+                Claim(
+                    "rank_free",
+                    (
+                        "At as many measurements for each number to be found, the rate does not fall with the"
+                        " rank: its order is above -1/2."
+                    ),
+                    FREE,
+                    check_rank_free,
+                ),
+                Claim(
+                    "rank_rate",
+                    r"At every rank a step contracts by $\sqrt{1 - 0.12/\chi^2}$ or better.",
+                    CLAIMED,
+                    check_rank_rate,
+                ),
+            ),
+        ),
+        Experiment(
+            "breakdown",
+            "surplus columns against outliers",
+            sizes=WORDS,
+            run=run_breakdown,
+            plot=plot_breakdown,
+            seconds={"paper": 87.0},
+            claims=(
+                Claim(
+                    "surplus_exact",
+                    "With twice as many columns as needed clean data give the matrix to rounding.",
+                    RATE,
+                    check_recovered(2, 0.0),
+                ),
+                Claim("outliers_exact", "So do data with a tenth of outliers.", OUTLIER, check_recovered(2, 0.1)),
+                Claim(
+                    "outlier_rate",
+                    (
+                        "At the true rank every fraction of outliers up to 0.3 obeys its own claimed rate, "
+                        r"$\chi = 1/(1 - 2p)$."
+                    ),
+                    CLAIMED,
+                    check_outlier_rate,
+                ),
+                Claim(
+                    "width_slower",
+                    (
+                        "Clean data take more steps with surplus columns, for measurements are worse "
+                        "isometries of wider matrices."
+                    ),
+                    HERE,
+                    check_width_slower,
+                ),
+                Claim(
+                    "half",
+                    "Every fraction of outliers below one half is recovered with twice the columns.",
+                    LIMIT,
+                    check_recovered(2, 0.4),
+                    expected="fails",
+                    why="one half is the limit of infinitely many measurements",
+                ),
+                Claim(
+                    "too_wide",
+                    ("With as many numbers in the factors as measurements, and a tenth of outliers, recovery fails."),
+                    HERE,
+                    check_lost(None, 0.1),
+                ),
+                Claim(
+                    "too_wide_clean",
+                    "It fails on clean data too.",
+                    HERE,
+                    check_lost(None, 0.0),
+                    expected="fails",
+                    why="the spectral start leads to the truth, though other matrices fit as well",
+                ),
+            ),
+        ),
+        Experiment(
+            "exact",
+            "limits and closed forms",
+            sizes=WORDS,
+            run=run_exact,
+            plot=plot_exact,
+            seconds={"paper": 9.0},
+            claims=(
+                Claim(
+                    "invariant",
+                    "Without damping no iterate depends on the basis of the factors.",
+                    HERE,
+                    check_invariant(0.0, 2),
+                ),
+                Claim("rotation", "With damping none depends on a rotation.", HERE, check_invariant(1.0, 1)),
+                Claim("stretch", "On a basis that is stretched they do depend then.", HERE, check_dependent(1.0, 2)),
+                Claim(
+                    "far",
+                    "At large damping Polyak steps are those of the method without preconditioner.",
+                    HERE,
+                    check_far,
+                ),
+                Claim("heron", "In one dimension an iterate $x$ becomes $x^* + (x - x^*)^2/4x$.", HERE, check_heron),
+                Claim(
+                    "one_step",
+                    (
+                        r"Near the truth and with many measurements a scaled step contracts by $\sqrt{a(1 - "
+                        r"a)}/(1 + a) \le 1/\sqrt{8}$."
+                    ),
+                    HERE,
+                    check_one_step,
+                ),
+                Claim(
+                    "regularised_slower",
+                    (
+                        "With the Polyak step of the loss alone the regularised variant of the first version "
+                        "ends further off the stronger it is."
+                    ),
+                    HERE,
+                    check_slower,
+                ),
+                Claim(
+                    "regularised_diverges",
+                    "At twice the least singular value it does not come near the truth.",
+                    HERE,
+                    check_diverges,
+                ),
+            ),
+        ),
+        Experiment(
+            "outcomes",
+            "what is said of a recovery, and its error",
+            sizes=WORDS,
+            run=run_outcomes,
+            plot=plot_outcomes,
+            claims=(
+                Claim(
+                    "recovered",
+                    "What `robust_recovery` calls recovered has a relative error of at most 1e-2.",
+                    HERE,
+                    check_called_recovered,
+                ),
+                Claim(
+                    "not_recovered",
+                    "At most 1 % of what it calls not recovered is right all the same.",
+                    HERE,
+                    check_missed,
+                ),
+                Claim("undecided", "At most 5 % of random problems are left undecided.", HERE, check_undecided),
+                Claim(
+                    "minimum",
+                    "A loss at its minimum is recovery, however many columns the factors have.",
+                    HERE,
+                    check_minimum,
+                    expected="fails",
+                    why=(
+                        "where outliers hit entries, a surplus column fits some of them: the loss is that of "
+                        "the truth, or less, on another matrix"
+                    ),
+                ),
+            ),
+        ),
+        Experiment(
+            "pictures",
+            "a clip and a photograph, both corrupted",
+            sizes=WORDS,
+            run=run_pictures,
+            plot=plot_pictures,
+            seconds={"paper": 7.0},
+            claims=(
+                Claim("clip", "The background of a clip is found to three digits.", TRIALS, check_clip),
+                Claim("foreground", "Then what moves is found pixel by pixel.", TRIALS, check_foreground),
+                Claim(
+                    "ghosts",
+                    "So it is from a truncated decomposition of the frames.",
+                    HERE,
+                    check_ghosts,
+                    expected="fails",
+                    why="least squares spreads what moves over the background",
+                ),
+                Claim(
+                    "schedule",
+                    ("Errors fall as the geometric steps do: they are within what the steps to come can move."),
+                    HERE,
+                    check_schedule,
+                ),
+                Claim(
+                    "photograph_exact",
+                    ("A picture of low rank with a seventh of its pixels black or white is recovered to three digits."),
+                    HERE,
+                    check_low_rank_picture,
+                ),
+                Claim(
+                    "photograph",
+                    (
+                        "The photograph itself, which is not of low rank, is mended: it comes out nearer to "
+                        "the truth than from a truncated decomposition."
+                    ),
+                    HERE,
+                    check_beats_truncation,
+                ),
+            ),
+        ),
     ),
-    claims=(
-        Claim("linear", "Over-parameterised and with a tenth of outliers OPSA converges linearly: two digits take at"
-              " most twice the steps of the two before.", RATE, check_linear, "condition"),
-        Claim("kappa_free", "The steps that it takes do not grow with the condition number: the order is below 1/2.",
-              WITHOUT, check_kappa_free(OPSA), "condition"),
-        Claim("kappa_free_scaled", "Nor do those of scaled subgradient steps at the true rank.",
-              WITHOUT, check_kappa_free(SCALED), "condition"),
-        Claim("plain_stalls", "Subgradient steps without preconditioner end further off.",
-              TRIALS, check_plain_stalls, "condition"),
-        Claim("scaled_rate", r"At the true rank a step contracts by $\sqrt{1 - 0.12/\chi^2}$ or better.",
-              CLAIMED, check_claimed_rate(SCALED), "condition"),
-        Claim("opsa_rate", "So does one of OPSA at the damping and the width of the experiments.",
-              CLAIMED, check_claimed_rate(OPSA), "condition", expected="fails",
-              why="the constants are those of damping 0 at the true rank; with damping twice the least singular value,"
-              " and surplus columns, steps contract less"),
-        Claim("mean_ratio", r"The mixed-norm ratio of fresh Gaussian measurements has the mean $\sqrt{2/\pi}$.",
-              LIMIT, check_mean, "isometry"),
-        Claim("ratio_spread", r"Over draws it has the standard deviation $\sqrt{(1 - 2/\pi)/m}$.",
-              HERE, check_spread, "isometry"),
-        Claim("outlier_bound", r"With a random support of share $p$ the outlier bound is $(1 - 2p)\sqrt{2/\pi}$.",
-              LIMIT, check_random, "isometry"),
-        Claim("chi", r"Sharpness over Lipschitz constant, $1/\chi$, is then $1 - 2p$.", LIMIT, check_chi, "isometry"),
-        Claim("worst_support", "If an adversary chooses the support it vanishes between 0.2 and 0.3, at $p = 0.239$.",
-              HERE, check_worst, "isometry"),
-        Claim("rank_free", "At as many measurements for each number to be found, the rate does not fall with the rank:"
-              " its order is above -1/2.", FREE, check_rank_free, "rank"),
-        Claim("rank_rate", r"At every rank a step contracts by $\sqrt{1 - 0.12/\chi^2}$ or better.",
-              CLAIMED, check_rank_rate, "rank"),
-        Claim("surplus_exact", "With twice as many columns as needed clean data give the matrix to rounding.",
-              RATE, check_recovered(2, 0.0), "breakdown"),
-        Claim("outliers_exact", "So do data with a tenth of outliers.",
-              OUTLIER, check_recovered(2, 0.1), "breakdown"),
-        Claim("outlier_rate", "At the true rank every fraction of outliers up to 0.3 obeys its own claimed rate,"
-              r" $\chi = 1/(1 - 2p)$.", CLAIMED, check_outlier_rate, "breakdown"),
-        Claim("width_slower", "Clean data take more steps with surplus columns, for measurements are worse isometries"
-              " of wider matrices.", HERE, check_width_slower, "breakdown"),
-        Claim("half", "Every fraction of outliers below one half is recovered with twice the columns.",
-              LIMIT, check_recovered(2, 0.4), "breakdown", expected="fails",
-              why="one half is the limit of infinitely many measurements"),
-        Claim("too_wide", "With as many numbers in the factors as measurements, and a tenth of outliers, recovery"
-              " fails.", HERE, check_lost(None, 0.1), "breakdown"),
-        Claim("too_wide_clean", "It fails on clean data too.", HERE, check_lost(None, 0.0), "breakdown",
-              expected="fails", why="the spectral start leads to the truth, though other matrices fit as well"),
-        Claim("invariant", "Without damping no iterate depends on the basis of the factors.",
-              HERE, check_invariant(0.0, 2), "exact"),
-        Claim("rotation", "With damping none depends on a rotation.", HERE, check_invariant(1.0, 1), "exact"),
-        Claim("stretch", "On a basis that is stretched they do depend then.",
-              HERE, check_dependent(1.0, 2), "exact"),
-        Claim("far", "At large damping Polyak steps are those of the method without preconditioner.",
-              HERE, check_far, "exact"),
-        Claim("heron", "In one dimension an iterate $x$ becomes $x^* + (x - x^*)^2/4x$.", HERE, check_heron, "exact"),
-        Claim("one_step", "Near the truth and with many measurements a scaled step contracts by"
-              r" $\sqrt{a(1 - a)}/(1 + a) \le 1/\sqrt{8}$.", HERE, check_one_step, "exact"),
-        Claim("regularised_slower", "With the Polyak step of the loss alone the regularised variant of the first"
-              " version ends further off the stronger it is.", HERE, check_slower, "exact"),
-        Claim("regularised_diverges", "At twice the least singular value it does not come near the truth.",
-              HERE, check_diverges, "exact"),
-        Claim("recovered", 'What `robust_recovery` calls recovered has a relative error of at most 1e-2.',
-              HERE, check_called_recovered, "outcomes"),
-        Claim("not_recovered", 'At most 1 % of what it calls not recovered is right all the same.',
-              HERE, check_missed, "outcomes"),
-        Claim("undecided", "At most 5 % of random problems are left undecided.", HERE, check_undecided, "outcomes"),
-        Claim("minimum", "A loss at its minimum is recovery, however many columns the factors have.",
-              HERE, check_minimum, "outcomes", expected="fails",
-              why="where outliers hit entries, a surplus column fits some of them: the loss is that of the truth, or"
-              " less, on another matrix"),
-        Claim("clip", "The background of a clip is found to three digits.", TRIALS, check_clip, "pictures"),
-        Claim("foreground", "Then what moves is found pixel by pixel.", TRIALS, check_foreground, "pictures"),
-        Claim("ghosts", "So it is from a truncated decomposition of the frames.", HERE, check_ghosts, "pictures",
-              expected="fails", why="least squares spreads what moves over the background"),
-        Claim("schedule", "Errors fall as the geometric steps do: they are within what the steps to come can move.",
-              HERE, check_schedule, "pictures"),
-        Claim("photograph_exact", "A picture of low rank with a seventh of its pixels black or white is recovered to"
-              " three digits.", HERE, check_low_rank_picture, "pictures"),
-        Claim("photograph", "The photograph itself, which is not of low rank, is mended: it comes out nearer to the"
-              " truth than from a truncated decomposition.", HERE, check_beats_truncation, "pictures"),
-    ),
-)  # fmt: skip
+)

@@ -7,7 +7,7 @@ import numpy as np
 import theorylab.engine as tl
 import theorylab.figures as figures
 import theorylab.lowrank as lowrank
-from theorylab.papers import Claim, Experiment, Paper, Verdict, mean_and_error
+from theorylab.papers import Claim, Experiment, Paper, Size, Verdict, mean_and_error
 
 STEP, SIGNAL = 0.1, (1.0, 0.8, 0.6)  # step size times sigma_1, singular values of the truth
 SIDE = 50  # of the paper's matrices
@@ -481,6 +481,7 @@ LOWER, LINEAR, FIX, HERE = (
     "eq. 5.1, reconstructed",
     "derived here",
 )
+WORDS: dict[Size, Size] = {"small": "small", "paper": "paper", "large": "large"}
 PAPER = Paper(
     slug="overparam_matrix_sensing",
     title="How Over-Parameterization Slows Down Gradient Descent in Matrix Sensing: The Curses of Symmetry and"
@@ -503,37 +504,112 @@ PAPER = Paper(
     r" G^TG$ is nearly kept: on the surplus directions it is of order $\alpha^2$, and its least eigenvalue there is"
     r" the linear rate.",
     experiments=(
-        Experiment("symmetric", "symmetric descent with exact and surplus rank", run_symmetric, plot_symmetric,
-                   {"paper": 9.0}),
-        Experiment("asymmetric", "asymmetric descent from starts of several scales", run_asymmetric, plot_asymmetric,
-                   {"paper": 28.0}),
-        Experiment("fix", "one rescaling of the factors in between", run_fix, plot_fix, {"paper": 3.0}),
-        Experiment("sensing", "both models through Gaussian measurements", run_sensing, plot_sensing,
-                   {"paper": 106.0}),
+        Experiment(
+            "symmetric",
+            "symmetric descent with exact and surplus rank",
+            sizes=WORDS,
+            run=run_symmetric,
+            plot=plot_symmetric,
+            seconds={"paper": 9.0},
+            claims=(
+                Claim(
+                    "sublinear",
+                    "With surplus rank symmetric descent falls no faster than $1/T^2$.",
+                    LOWER,
+                    lambda dataset: check_slow(surplus_runs(dataset)),
+                ),
+                Claim(
+                    "surplus_law",
+                    (r"The late loss is the sum of $(x^{-2} + 2\eta t)^{-2}$ over its surplus singular " "values."),
+                    HERE,
+                    check_law,
+                ),
+                Claim(
+                    "surplus_limit",
+                    r"Loss times $(2\eta t)^2$ comes to $k - r$ from"
+                    r" below.",
+                    HERE,
+                    check_sharp,
+                ),
+                Claim(
+                    "exact_rank",
+                    "With the exact rank it is linear, at the rate of the least singular value.",
+                    HERE,
+                    check_slopes,
+                ),
+            ),
+        ),
+        Experiment(
+            "asymmetric",
+            "asymmetric descent from starts of several scales",
+            sizes=WORDS,
+            run=run_asymmetric,
+            plot=plot_asymmetric,
+            seconds={"paper": 28.0},
+            claims=(
+                Claim(
+                    "imbalance_rate",
+                    (
+                        "Asymmetric descent is linear, at the rates of the singular values of the factors "
+                        "that survive: the imbalance of surplus directions, and the signal."
+                    ),
+                    HERE,
+                    check_rates,
+                ),
+                Claim(
+                    "alpha_squared",
+                    "With surplus rank that slope is of the order of the square of the start's scale.",
+                    LINEAR,
+                    check_square,
+                ),
+                Claim(
+                    "imbalance_law",
+                    (
+                        "The least eigenvalue of the imbalance on the surplus directions gives that rate up "
+                        "to its square between signal and surplus, over the signal: relative to the rate an "
+                        "error of second order in the start's scale."
+                    ),
+                    HERE,
+                    check_law_error,
+                ),
+            ),
+        ),
+        Experiment(
+            "fix",
+            "one rescaling of the factors in between",
+            sizes=WORDS,
+            run=run_fix,
+            plot=plot_fix,
+            seconds={"paper": 3.0},
+            claims=(
+                Claim("product_kept", "The one step leaves the product as it is.", FIX, check_kept),
+                Claim(
+                    "fixed_rate", r"After it every step contracts the residual by $1 - \eta\beta^2$.", FIX, check_fixed
+                ),
+                Claim("fixed_scale_free", "That slope does not depend on the start's scale.", FIX, check_scale_free),
+            ),
+        ),
+        Experiment(
+            "sensing",
+            "both models through Gaussian measurements",
+            sizes=WORDS,
+            run=run_sensing,
+            plot=plot_sensing,
+            seconds={"paper": 106.0},
+            claims=(
+                Claim(
+                    "sensing_faster",
+                    "Through Gaussian measurements asymmetric descent ends below symmetric descent.",
+                    LINEAR,
+                    check_faster,
+                ),
+                Claim(
+                    "sensing_sublinear",
+                    "There too symmetric descent falls no faster than $1/T^2$.",
+                    LOWER,
+                    lambda dataset: check_slow(dataset.sel(model="symmetric")),
+                ),
+            ),
+        ),
     ),
-    claims=(
-        Claim("sublinear", "With surplus rank symmetric descent falls no faster than $1/T^2$.",
-              LOWER, lambda dataset: check_slow(surplus_runs(dataset)), "symmetric"),
-        Claim("surplus_law", r"The late loss is the sum of $(x^{-2} + 2\eta t)^{-2}$ over its surplus singular values.",
-              HERE, check_law, "symmetric"),
-        Claim("surplus_limit", r"Loss times $(2\eta t)^2$ comes to $k - r$ from"
-              r" below.", HERE, check_sharp, "symmetric"),
-        Claim("exact_rank", "With the exact rank it is linear, at the rate of the least singular value.",
-              HERE, check_slopes, "symmetric"),
-        Claim("imbalance_rate", "Asymmetric descent is linear, at the rates of the singular values of the factors that"
-              " survive: the imbalance of surplus directions, and the signal.", HERE, check_rates, "asymmetric"),
-        Claim("alpha_squared", "With surplus rank that slope is of the order of the square of the start's scale.",
-              LINEAR, check_square, "asymmetric"),
-        Claim("imbalance_law", "The least eigenvalue of the imbalance on the surplus directions gives that rate up to"
-              " its square between signal and surplus, over the signal: relative to the rate an error of second order"
-              " in the start's scale.", HERE, check_law_error, "asymmetric"),
-        Claim("product_kept", "The one step leaves the product as it is.", FIX, check_kept, "fix"),
-        Claim("fixed_rate", r"After it every step contracts the residual by $1 -"
-              r" \eta\beta^2$.", FIX, check_fixed, "fix"),
-        Claim("fixed_scale_free", "That slope does not depend on the start's scale.", FIX, check_scale_free, "fix"),
-        Claim("sensing_faster", "Through Gaussian measurements asymmetric descent ends below symmetric descent.",
-              LINEAR, check_faster, "sensing"),
-        Claim("sensing_sublinear", "There too symmetric descent falls no faster than $1/T^2$.",
-              LOWER, lambda dataset: check_slow(dataset.sel(model="symmetric")), "sensing"),
-    ),
-)  # fmt: skip
+)

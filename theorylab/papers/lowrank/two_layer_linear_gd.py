@@ -7,7 +7,7 @@ import numpy as np
 import theorylab.engine as tl
 import theorylab.figures as figures
 import theorylab.lowrank as lowrank
-from theorylab.papers import Claim, Experiment, Paper, Verdict, mean_and_error
+from theorylab.papers import Claim, Experiment, Paper, Size, Verdict, mean_and_error
 
 EXPONENTS = (0.5, 1.01)  # c and d of the paper's experiments
 RULES = ("constant", "paper", "local")
@@ -77,7 +77,7 @@ def run_descent(size, key):
     rng, rows = tl.keys.generator(key), []
     for width in widths:
         drawn = [orthogonal_regression(rng, width, noise) for noise in noises for _ in range(seeds)]
-        claims = [lowrank.claimed_descent(*one, exponents=EXPONENTS) for one in drawn]
+        claims = [lowrank.claims.two_layer_linear_gd.descent(*one, exponents=EXPONENTS) for one in drawn]
         sizes = [0.99 * claim.largest_step_size() for claim in claims]
         lanes = [
             (loss, (jnp.asarray(W1), jnp.asarray(W2)), eta) for (W1, W2, loss), eta in zip(drawn, sizes, strict=True)
@@ -209,7 +209,7 @@ def run_width(size, key):
             for i, p in enumerate(powers):
                 W1, W2 = W / width**p
                 margin = lowrank.spectral_margin(W1 @ W2.T, solution, mu=1.0, lipschitz=1.0)
-                alpha1, alpha2 = lowrank.claimed_certificate(W1, W2, margin)
+                alpha1, alpha2 = lowrank.claims.two_layer_linear_gd.certificate(W1, W2, margin)
                 values = [np.linalg.svd(one, compute_uv=False) for one in (W1, W2)]
                 a, s = (sum(one[j] ** 2 for one in values) for j in (-1, 0))
                 found[:, i, j, seed] = alpha1 / alpha2, a / s
@@ -275,7 +275,7 @@ def run_shapes(size, key):
                 for W, v in zip((W1, W2), values, strict=True)
             )
             s = sum(v[0] ** 2 for v in values)
-            claimed, above = lowrank.claimed_certificate(W1, W2)
+            claimed, above = lowrank.claims.two_layer_linear_gd.certificate(W1, W2)
             below, _ = lowrank.imbalance_certificate(W1, W2)
             found[:, kind, k] = a / s, claimed / s, below / s, above / s
     names = ("a", "claimed", "corrected", "above")
@@ -368,6 +368,7 @@ def check_plain(dataset):
 
 
 TABLE, HERE = "table of initialisation quantities", "derived here"
+WORDS: dict[Size, Size] = {"small": "small", "paper": "paper", "large": "large"}
 PAPER = Paper(
     slug="two_layer_linear_gd",
     title="A Local Polyak-Łojasiewicz and Descent Lemma of Gradient Descent for Overparametrized Linear Models",
@@ -388,47 +389,138 @@ PAPER = Paper(
     r" $L_{t+1} - L^* \le (1 - 2\eta_t\mu a_t + \mu a_t K_t\eta_t^2)(L_t - L^*)$. The imbalance $W_1^TW_1 -"
     r" W_2^TW_2$ bounds $a_t$ from below for the whole run.",
     experiments=(
-        Experiment("descent", "constant and adaptive steps, with their bounds", run_descent, plot_descent,
-                   {"paper": 66.0}),
-        Experiment("width", "conditioning by width and scale", run_width, plot_width, {"paper": 1.0}),
-        Experiment("shapes", "certificates for square and oblong products", run_shapes, plot_shapes, {"paper": 5.0}),
-        Experiment("plain", "wide networks follow descent in the product itself", run_plain, plot_plain,
-                   {"paper": 3.0}),
+        Experiment(
+            "descent",
+            "constant and adaptive steps, with their bounds",
+            sizes=WORDS,
+            run=run_descent,
+            plot=plot_descent,
+            seconds={"paper": 66.0},
+            claims=(
+                Claim(
+                    "one_step",
+                    r"Every step contracts the loss by $1 - 2\mu_t\eta + \mu_tK_t\eta^2$ or more.",
+                    "Theorem 3.1",
+                    check_one_step,
+                ),
+                Claim(
+                    "local_pl",
+                    r"Half the squared gradient is at least $\mu a_t$ times the loss.",
+                    "Theorem 3.1",
+                    check_pl,
+                ),
+                Claim(
+                    "global_rate",
+                    "No step's bound exceeds the global rate, which the start alone gives.",
+                    "Theorem 3.2",
+                    check_global,
+                ),
+                Claim(
+                    "window",
+                    "Along the run $a_t$ and $s_t$ stay between the bounds that the start gives.",
+                    "Lemma 3.1",
+                    check_window,
+                ),
+                Claim(
+                    "adaptive_faster",
+                    "The adaptive rule descends faster than its own first step size, kept constant.",
+                    "Figure 1",
+                    compare_rules("paper", "constant"),
+                ),
+                Claim(
+                    "local_faster",
+                    "Steps by the local smoothness, without a growing bound, are faster still.",
+                    HERE,
+                    compare_rules("local", "paper"),
+                ),
+                Claim(
+                    "figure_ratio",
+                    r"At $h = 500$ and noise 0.01 a draw has $\alpha_1/\alpha_2 = 0.555$.",
+                    "Figure 1, title",
+                    check_titles,
+                ),
+            ),
+        ),
+        Experiment(
+            "width",
+            "conditioning by width and scale",
+            sizes=WORDS,
+            run=run_width,
+            plot=plot_width,
+            seconds={"paper": 1.0},
+            claims=(
+                Claim(
+                    "wider_better",
+                    "The certified conditioning grows with the width, at every scale.",
+                    "Appendix G.1",
+                    check_wider,
+                ),
+                Claim(
+                    "smaller_power_better",
+                    "Entries $N(0, h^{-2p})$ are certified to be conditioned better for smaller $p$.",
+                    "Theorem 3.3",
+                    check_power,
+                ),
+                Claim(
+                    "larger_power_better",
+                    "They are conditioned better for larger $p$.",
+                    "Appendix G.1, text",
+                    check_power_reversed,
+                    expected="fails",
+                    why=(
+                        r"$\alpha_2$ holds the margin $\beta_2$, which weighs more as the entries shrink: "
+                        "Theorem 3.3 has it right"
+                    ),
+                ),
+                Claim("scale_free", "The conditioning $a/s$ itself does not depend on $p$.", HERE, check_scale_free),
+            ),
+        ),
+        Experiment(
+            "shapes",
+            "certificates for square and oblong products",
+            sizes=WORDS,
+            run=run_shapes,
+            plot=plot_shapes,
+            seconds={"paper": 5.0},
+            claims=(
+                Claim(
+                    "certificate_square",
+                    (r"$\alpha_1$ with the smallest singular value in both roots is at most $a$, for $n = " "m$."),
+                    TABLE,
+                    check_below("claimed", "n = m"),
+                ),
+                Claim(
+                    "certificate_oblong",
+                    r"It is at most $a$ for $n \ne m$.",
+                    TABLE,
+                    check_below("claimed", "n != m"),
+                    expected="fails",
+                    why=("the larger factor has no singular value of that index: its root must have zero in its place"),
+                ),
+                Claim(
+                    "certificate_corrected",
+                    "With zero in that root it is at most $a$ in every shape.",
+                    HERE,
+                    lambda dataset: check_below("corrected", ["n = m", "n != m"])(dataset),
+                ),
+                Claim("certificate_above", r"$\alpha_2$ is at least $s$ in every shape.", TABLE, check_above),
+            ),
+        ),
+        Experiment(
+            "plain",
+            "wide networks follow descent in the product itself",
+            sizes=WORDS,
+            run=run_plain,
+            plot=plot_plain,
+            seconds={"paper": 3.0},
+            claims=(
+                Claim(
+                    "matches_plain",
+                    "The wider the network, the nearer its rate is to that of descent in $W$ itself.",
+                    "Appendix G.2",
+                    check_plain,
+                ),
+            ),
+        ),
     ),
-    claims=(
-        Claim("one_step", r"Every step contracts the loss by $1 - 2\mu_t\eta + \mu_tK_t\eta^2$ or more.",
-              "Theorem 3.1", check_one_step, "descent"),
-        Claim("local_pl", r"Half the squared gradient is at least $\mu a_t$ times the loss.",
-              "Theorem 3.1", check_pl, "descent"),
-        Claim("global_rate", "No step's bound exceeds the global rate, which the start alone gives.",
-              "Theorem 3.2", check_global, "descent"),
-        Claim("window", "Along the run $a_t$ and $s_t$ stay between the bounds that the start gives.",
-              "Lemma 3.1", check_window, "descent"),
-        Claim("adaptive_faster", "The adaptive rule descends faster than its own first step size, kept constant.",
-              "Figure 1", compare_rules("paper", "constant"), "descent"),
-        Claim("local_faster", "Steps by the local smoothness, without a growing bound, are faster still.",
-              HERE, compare_rules("local", "paper"), "descent"),
-        Claim("figure_ratio", r"At $h = 500$ and noise 0.01 a draw has $\alpha_1/\alpha_2 = 0.555$.",
-              "Figure 1, title", check_titles, "descent"),
-        Claim("wider_better", "The certified conditioning grows with the width, at every scale.",
-              "Appendix G.1", check_wider, "width"),
-        Claim("smaller_power_better", "Entries $N(0, h^{-2p})$ are certified to be conditioned better for smaller $p$.",
-              "Theorem 3.3", check_power, "width"),
-        Claim("larger_power_better", "They are conditioned better for larger $p$.", "Appendix G.1, text",
-              check_power_reversed, "width", "fails",
-              r"$\alpha_2$ holds the margin $\beta_2$, which weighs more as the entries shrink: Theorem 3.3 has it"
-              r" right"),
-        Claim("scale_free", "The conditioning $a/s$ itself does not depend on $p$.", HERE, check_scale_free, "width"),
-        Claim("certificate_square", r"$\alpha_1$ with the smallest singular value in both roots is at most $a$, for"
-              r" $n = m$.",
-              TABLE, check_below("claimed", "n = m"), "shapes"),
-        Claim("certificate_oblong", r"It is at most $a$ for $n \ne m$.",
-              TABLE, check_below("claimed", "n != m"), "shapes", "fails",
-              "the larger factor has no singular value of that index: its root must have zero in its place"),
-        Claim("certificate_corrected", "With zero in that root it is at most $a$ in every shape.",
-              HERE, lambda dataset: check_below("corrected", ["n = m", "n != m"])(dataset), "shapes"),
-        Claim("certificate_above", r"$\alpha_2$ is at least $s$ in every shape.", TABLE, check_above, "shapes"),
-        Claim("matches_plain", "The wider the network, the nearer its rate is to that of descent in $W$ itself.",
-              "Appendix G.2", check_plain, "plain"),
-    ),
-)  # fmt: skip
+)

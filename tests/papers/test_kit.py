@@ -1,0 +1,111 @@
+"""Checks decide as their words say: exact numbers by rounding, draws by standard errors, noise not at all."""
+
+import numpy as np
+import pytest
+import xarray
+
+import theorylab.papers.kit as kit
+from theorylab.numerics import Estimate
+
+RNG = np.random.default_rng(0)
+
+
+def exact(*values, dim="x"):
+    return lambda dataset: xarray.DataArray(list(values), dims=dim)
+
+
+def draws(*means, spread=0.1, n=50, dim="x"):
+    """Draws of numbers with given means, the same at each call."""
+    values = np.random.default_rng(1).normal(means, spread, (n, len(means)))
+    return lambda dataset: xarray.DataArray(values, dims=("seed", dim))
+
+
+@pytest.mark.parametrize(
+    ("value", "relation", "theory", "rounding", "verdict", "measured"),
+    [
+        (exact(1.0, 2.0), "<=", 2.0, 0.0, "holds", 2.0),
+        (exact(1.0, 2.0), "<=", exact(0.9, 5.0), 0.0, "fails", 1.0),
+        (exact(1.0, 2.0), "<=", exact(0.9, 5.0), 0.2, "holds", 1.0),
+        (exact(1.0, 2.0), ">=", exact(1.0, 3.0, dim="y"), 0.0, "fails", 1.0),
+        (exact(1.0, 2.0), "==", exact(1.0, np.nan), 0.0, "holds", 1.0),
+        (exact(1.0, 2.0), "==", exact(np.nan, np.nan), 0.0, "undecided", None),
+        (exact(1.0, np.nan), "<=", 3.0, 0.0, "undecided", None),
+        (exact(1.0, 2.0), "==", exact(1.1, 2.2), exact(0.2, 0.1), "fails", 2.0),
+    ],
+)
+def test_bounded(value, relation, theory, rounding, verdict, measured):
+    found = kit.bounded(value, relation, theory, rounding=rounding, quantity="it")(None)
+    assert (found.verdict, found.measured, found.statistical) == (verdict, measured, False)
+
+
+@pytest.mark.parametrize(
+    ("value", "relation", "theory", "verdict"),
+    [
+        (draws(1.0, 2.0), "<=", 3.0, "holds"),
+        (draws(1.0, 2.0), "<=", exact(1.5, 1.5), "fails"),
+        (draws(1.0, 2.0), ">=", exact(1.0, 1.0), "undecided"),
+        (draws(1.0), "==", 1.0, "holds"),
+        (draws(1.0), "==", 1.2, "fails"),
+        (lambda dataset: Estimate(1.0, 0.1), "<=", 1.2, "undecided"),
+        (lambda dataset: Estimate(1.0, 0.1), "<=", 1.4, "holds"),
+    ],
+)
+def test_estimated(value, relation, theory, verdict):
+    found = kit.estimated(value, relation, theory, quantity="it")(None)
+    assert found.verdict == verdict and found.statistical
+
+
+def test_few_draws_decide_as_rarely_wrong_as_many():
+    """With three draws three standard errors are passed in 5 % of all cases; Student's quantile is what is asked."""
+    few = draws(1.0, spread=0.01, n=3)
+    mean, error = map(float, Estimate.of(few(None).isel(x=0), "seed"))
+    border = mean + 8 * error
+    assert kit.estimated(lambda dataset: Estimate(mean, error), "<=", border, quantity="it")(None).verdict == "holds"
+    assert kit.estimated(few, "<=", border, quantity="it")(None).verdict == "undecided"
+
+
+def test_many_equalities_have_one_error_rate():
+    with pytest.raises(ValueError, match="agrees"):
+        kit.estimated(draws(1.0, 2.0), "==", 1.0, quantity="numbers")(None)
+    assert kit.agrees(draws(1.0, 2.0), exact(1.0, 2.0), quantity="numbers")(None).verdict == "holds"
+    assert kit.agrees(draws(1.0, 2.0), exact(1.0, 2.1), quantity="numbers")(None).verdict == "fails"
+    assert kit.agrees(draws(1.0, 2.0), exact(1.0, np.nan), quantity="numbers")(None).verdict == "holds"
+    assert kit.agrees(draws(1.0, 1.0), 1.0, quantity="numbers")(None).verdict == "holds"  # one theory for both
+
+
+def test_ordered():
+    """Exact numbers decide at once; draws in pairs, so that what they share does not count."""
+    assert kit.ordered(exact(3.0, 2.0, 1.0), "x", "falls", quantity="it")(None).verdict == "holds"
+    assert kit.ordered(exact(3.0, 2.0, 2.5), "x", "falls", quantity="it")(None).measured == 0.5
+    common = RNG.normal(0, 10, (50, 1))
+    paired = xarray.DataArray(common + RNG.normal([1.0, 2.0], 0.1, (50, 2)), dims=("seed", "x"))
+    assert kit.ordered(lambda dataset: paired, "x", "rises", quantity="it")(None).verdict == "holds"
+    assert kit.ordered(lambda dataset: paired, "x", "falls", quantity="it")(None).verdict == "fails"
+
+
+STEPS = xarray.DataArray([0.4, 0.2, 0.1], dims="h", coords={"h": [0.4, 0.2, 0.1]})
+
+
+def test_power_of_exact_numbers():
+    law = xarray.Dataset({"y": 3 * STEPS**2, "bent": STEPS + 0.2 * STEPS**2})
+    assert kit.power("y", "h", "==", 2, rounding=1e-12, quantity="it")(law).verdict == "holds"
+    assert kit.power("y", "h", ">=", 3, quantity="it")(law).verdict == "fails"
+    # two places see the next power of x, three do not to its first order
+    assert kit.power("bent", "h", "==", 1, rounding=0.01, quantity="it")(law).verdict == "fails"
+    assert kit.power("bent", "h", "==", 1, tail=3, rounding=0.01, quantity="it")(law).verdict == "holds"
+
+
+@pytest.mark.parametrize(("spread", "verdict"), [(0.01, "holds"), (3.0, "undecided")])
+def test_power_of_draws(spread, verdict):
+    """Signal decides, noise does not."""
+    noise = xarray.DataArray(RNG.normal(1, spread, (64, 3)), dims=("seed", "h"))
+    dataset = xarray.Dataset({"y": STEPS**2 * noise})
+    assert kit.power("y", "h", "==", 2, tail=3, over="seed", quantity="it")(dataset).verdict == verdict
+
+
+def test_tabulate_keeps_names_shapes_and_coordinates():
+    table = kit.tabulate(lambda n, word: {"sum": n + len(word), "row": np.arange(3) * n}, n=[1, 2], word=["a", "bcd"])
+    assert table["sum"].dims == ("n", "word") and table["sum"].sel(n=2, word="bcd") == 5
+    assert table.row.dims == ("n", "word", "row_0") and table.row.sel(n=2, word="a").values.tolist() == [0, 2, 4]
+    assert kit.tabulate(lambda game: game["n"], game=[{"n": 1}, {"n": 5}]).value.values.tolist() == [1, 5]
+    assert kit.tabulate(lambda x: Estimate(x, 0.1), x=[1.0]).standard_error.values.tolist() == [0.1]

@@ -1,0 +1,11 @@
+from .checks import Check as Check
+from .checks import Quantity as Quantity
+from .checks import agrees as agrees
+from .checks import bounded as bounded
+from .checks import estimated as estimated
+from .checks import ordered as ordered
+from .checks import power as power
+from .figures import curves as curves
+from .figures import drawn as drawn
+from .races import race as race
+from .tables import tabulate as tabulate
