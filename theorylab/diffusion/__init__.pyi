@@ -37,7 +37,6 @@ from .quality import mmd as mmd
 from .quality import mode_proportions as mode_proportions
 from .quality import moment_errors as moment_errors
 from .quality import sliced_wasserstein as sliced_wasserstein
-from .risks import Estimate as Estimate
 from .risks import bayes_risk as bayes_risk
 from .risks import ideal_risk as ideal_risk
 from .risks import initial_risk as initial_risk

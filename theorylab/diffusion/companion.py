@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int32, Integer
 
-from ..numerics import Key, checked, floating, normal
+from ..numerics import Estimate, Key, checked, floating, normal
 from ..numerics.checked import Numbers
 from .gaussian_mixture import GaussianMixture, check_symmetric, check_variances
 from .linear_attention import SharedMean, check_alpha_bar
-from .mean_posterior import PosteriorVariance, posterior_variance
+from .mean_posterior import posterior_variance
 from .multi_token import check_noise, check_points, check_tokens, check_weights
 
 
@@ -36,7 +36,7 @@ class SharedMeanMixture(SharedMean):
         >>> S, V, risk = mixture.linear_attention_optimum(4, 0.5)
         >>> [round(float(value), 4) for value in (S[0, 0], V[0, 0], risk, mixture.oracle_risk(0.5))]
         [0.7071, -0.4714, 0.5833, 0.5]
-        >>> round(float(mixture.bayes_risk(4, 0.5)), 4)
+        >>> round(float(mixture.bayes_risk(4, 0.5).value), 4)
         0.5578
     """
 
@@ -89,32 +89,22 @@ class SharedMeanMixture(SharedMean):
         return self.tokens_law.oracle_noise(x, alpha_bar, labels)
 
     @checked
-    def bayes_risk(self, tokens: int, alpha_bar: Numbers) -> Float[np.ndarray, "*levels"]:
+    def bayes_risk(self, tokens: int, alpha_bar: Numbers) -> Estimate:
         r"""Compute the least risk of any denoiser, like alpha_bar, on the host in float64.
 
         The oracle's plus $\frac{c^2\bar\alpha}{s^4}E\operatorname{tr}\operatorname{Cov}(\mu_z \mid \bar x)$, with the
-        token mean $\bar x \sim N(\sqrt{\bar\alpha}\mu_z, s^2/L)$: by quadrature where the means differ in three
-        dimensions at most (K <= 4, or d <= 3), else by randomised quadrature, with `bayes_risk_error`.
+        token mean $\bar x \sim N(\sqrt{\bar\alpha}\mu_z, s^2/L)$: by quadrature, with an error of 0, where the means
+        differ in three dimensions at most (K <= 4, or d <= 3), else by randomised quadrature.
         """
-        return self._bayes(tokens, alpha_bar)[0]
-
-    @checked
-    def bayes_risk_error(self, tokens: int, alpha_bar: Numbers) -> Float[np.ndarray, "*levels"]:
-        """The standard error of `bayes_risk`, like alpha_bar; 0 where it is a quadrature."""
-        return self._bayes(tokens, alpha_bar)[1]
-
-    def _bayes(self, tokens, alpha_bar):
         check_alpha_bar(alpha_bar)
         check_tokens(tokens)
         levels, noise, d = np.asarray(alpha_bar, float), float(self.noise), self.means.shape[1]
         value, error = np.zeros(levels.shape), np.zeros(levels.shape)
         for at, a in np.ndenumerate(levels):
             s2 = 1 - a + noise**2 * a
-            found: PosteriorVariance = posterior_variance(self.means, self.weights, np.sqrt(s2 / (a * tokens)))
-            factor = (1 - a) * a / s2**2
-            value[at] = d * a * noise**2 / s2 + factor * found.value
-            error[at] = factor * found.standard_error
-        return value, error
+            unsure = posterior_variance(self.means, self.weights, np.sqrt(s2 / (a * tokens)))
+            value[at], error[at] = d * a * noise**2 / s2 + (1 - a) * a / s2**2 * unsure
+        return Estimate(value, error)
 
 
 @checked
@@ -133,7 +123,7 @@ class RandomMeanMixture(SharedMean):
 
         >>> import theorylab as tl
         >>> mixture = tl.diffusion.RandomMeanMixture([[1.0]], 1.0)
-        >>> round(float(mixture.bayes_risk(4, 0.5)), 4)
+        >>> round(float(mixture.bayes_risk(4, 0.5).value), 4)
         0.5833
     """
 
@@ -194,6 +184,7 @@ class RandomMeanMixture(SharedMean):
         return jnp.sqrt(1 - alpha_bar) / self.variance(alpha_bar) * (x - jnp.sqrt(alpha_bar) * labels[None])
 
     @checked
-    def bayes_risk(self, tokens: Any, alpha_bar: ArrayLike) -> Float[Array, ""]:
-        """Compute the least risk of any denoiser: that of the best linear attention, ()."""
-        return self.linear_attention_optimum(tokens, alpha_bar).risk
+    def bayes_risk(self, tokens: Any, alpha_bar: ArrayLike) -> Estimate:
+        """Compute the least risk of any denoiser: that of the best linear attention, (), exactly."""
+        risk = self.linear_attention_optimum(tokens, alpha_bar).risk
+        return Estimate(risk, jnp.zeros_like(risk))

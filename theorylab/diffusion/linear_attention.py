@@ -14,7 +14,7 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
-from ..numerics import checked
+from ..numerics import Estimate, checked
 from ..numerics.checked import Numbers
 from .denoisers import Mixture
 from .multi_token import check_tokens
@@ -49,7 +49,7 @@ class SharedMean(Mixture):
         r"""Compute $M = E\,\mu\mu^T$, (d, d), about zero, since the model has no offset."""
 
     @abc.abstractmethod
-    def bayes_risk(self, tokens: int, alpha_bar: Numbers) -> Any:
+    def bayes_risk(self, tokens: int, alpha_bar: Numbers) -> Estimate:
         """Compute the least risk of any denoiser, summed over d."""
 
     @checked

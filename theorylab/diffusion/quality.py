@@ -10,7 +10,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, ScalarLike
 
-from ..numerics import Key, checked, floating, normal
+from ..numerics import Estimate, Key, checked, floating, normal
 from ..numerics.checked import Numbers
 
 
@@ -69,9 +69,7 @@ def moment_errors(x: Float[Array, "n ..."], mean: Numbers, covariance: Numbers) 
 
 
 @checked
-def mode_proportions(
-    x: Float[Array, "n ..."], posterior: Callable[[Array], Array]
-) -> tuple[Float[Array, " K"], Float[Array, " K"]]:
+def mode_proportions(x: Float[Array, "n ..."], posterior: Callable[[Array], Array]) -> Estimate:
     r"""Estimate the share of each mode among samples, $\frac1n\sum_i P(k \mid x_i)$, with its standard error.
 
     Probabilities are averaged, not their largest: where the samples follow the mixture whose posterior this is, the
@@ -82,7 +80,7 @@ def mode_proportions(
     `lambda x: mixture.posterior(x, 1.0)`, and for a `MultiTokenMixture` the `shares` of the same, whose expectation is
     `pattern_frequencies()`.
 
-    **Returns** proportions (K,) and their standard errors (K,).
+    **Returns** an `Estimate` of the proportions (K,).
 
     **Raises** `ValueError` for fewer than two samples.
 
@@ -97,7 +95,7 @@ def mode_proportions(
     _rows("x", x)
     shares = jax.vmap(posterior)(x)
     shares = jnp.mean(shares.reshape(len(x), -1, shares.shape[-1]), axis=1)
-    return jnp.mean(shares, axis=0), jnp.std(shares, axis=0, ddof=1) / np.sqrt(len(x)).astype(shares.dtype)
+    return Estimate.of(shares)
 
 
 @checked
@@ -137,9 +135,7 @@ def sliced_wasserstein(
 
 
 @checked
-def mmd(
-    x: Float[Array, "n ..."], y: Float[Array, "m ..."], *, bandwidth: ScalarLike | None = None
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
+def mmd(x: Float[Array, "n ..."], y: Float[Array, "m ..."], *, bandwidth: ScalarLike | None = None) -> Estimate:
     r"""Estimate the squared maximum mean discrepancy of two samples, unbiased, and its standard error under equal laws.
 
     $\widehat{\mathrm{MMD}}{}^2 = \overline{k(x_i, x_j)}_{i \ne j} + \overline{k(y_i, y_j)}_{i \ne j} -
@@ -150,8 +146,8 @@ def mmd(
     **Arguments**: `x` and `y`, independent samples (n, ...) and (m, ...), each at least two, of one shape and dtype;
     `bandwidth` h > 0, (), by default the median of the distances between all points of both samples.
 
-    **Returns** the squared discrepancy () and its standard error under equality (). Time and memory are of order
-    $(n + m)^2$.
+    **Returns** an `Estimate` of the squared discrepancy (), whose standard error is that under equality. Time and
+    memory are of order $(n + m)^2$.
 
     **Raises** `ValueError` for samples of different shapes or fewer than two, and for a bandwidth that is not positive.
 
@@ -182,7 +178,7 @@ def mmd(
     centred = kernel - means[:, None] - means[None] + jnp.mean(means)
     second = jnp.sum(jnp.where(same, 0, centred**2)) / ((n + m) * (n + m - 1))
     variance = 2 * second * (1 / (n * (n - 1)) + 2 / (n * m) + 1 / (m * (m - 1)))
-    return value, jnp.sqrt(variance)
+    return Estimate(value, jnp.sqrt(variance))
 
 
 @checked

@@ -3,35 +3,19 @@
 Every risk is a mean squared error per entry, without a factor 1/2: the mean over the levels, or level by level.
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Integer
 
-from ..numerics import Key, checked, normal
+from ..numerics import Estimate, Key, checked, normal
 from ..numerics.checked import Numbers
 from .denoisers import Mixture
 from .multi_token import MultiTokenMixture, check_tokens
 from .schedules import Schedule
 
 Tokens = int | Integer[Array, ""]
-
-
-class Estimate(NamedTuple):
-    """A mean over draws: `value` and its `standard_error`, of one shape.
-
-    **Source**: derived here; see `bayes_risk`.
-
-        >>> import jax.numpy as jnp, theorylab as tl
-        >>> float(tl.diffusion.Estimate(jnp.asarray(0.5), jnp.asarray(0.125)).standard_error)
-        0.125
-    """
-
-    value: Float[Array, "*levels"]
-    standard_error: Float[Array, "*levels"]
 
 
 @checked
@@ -142,8 +126,7 @@ def bayes_risk(
         0.375
     """
     values = _variances(mixture, schedule, tokens, key, samples)
-    values = values if by_level else jnp.mean(values, axis=1)
-    return Estimate(jnp.mean(values, axis=0), jnp.std(values, axis=0, ddof=1) / np.sqrt(len(values)))
+    return Estimate.of(values if by_level else jnp.mean(values, axis=1))
 
 
 @checked

@@ -20,12 +20,6 @@ class Conditions(NamedTuple):
     **Arguments**: `dimension` $\epsilon^{-1}\log(1/\epsilon\nu_{\min})$; `levels` $\log d$; `tokens`
     $\frac K{\nu_{\min}M}(\rho^2 + 1)\epsilon^{-1}\log d$; `tokens_of_lemmas`, the same without K/M, as the paper's
     lemmas have it; `step_size` $1/(\max(\rho, 1) + \epsilon)$, at the most.
-
-    **Source**: Li, Min, Vidal (2026), arXiv 2604.10074, Theorem 1.
-
-        >>> import theorylab as tl
-        >>> tl.diffusion.claims.ddpm_multitoken_gmm.Conditions(1.0, 2.0, 3.0, 4.0, 0.5).step_size
-        0.5
     """
 
     dimension: float
