@@ -4,6 +4,7 @@ from .attention import MeanDenoisingAttention as MeanDenoisingAttention
 from .attention import SoftmaxAttention as SoftmaxAttention
 from .attention import attention_weights as attention_weights
 from .attention import oracle_start as oracle_start
+from .attention_limit import AttentionLimit as AttentionLimit
 from .attention_limit import attention_population_limit as attention_population_limit
 from .attention_limit import limit_first_gradient as limit_first_gradient
 from .companion import RandomMeanMixture as RandomMeanMixture
@@ -12,6 +13,7 @@ from .counter import counter_normal as counter_normal
 from .denoisers import Mixture as Mixture
 from .denoisers import bayes_denoiser as bayes_denoiser
 from .denoisers import oracle_denoiser as oracle_denoiser
+from .diagnostics import attention_errors as attention_errors
 from .diagnostics import mean_denoising_gain as mean_denoising_gain
 from .diagnostics import pattern_alignment as pattern_alignment
 from .diagnostics import pattern_scores as pattern_scores

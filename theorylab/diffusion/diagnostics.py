@@ -1,12 +1,82 @@
 """Does attention take the mean of a token's own pattern? What trained weights and attention say."""
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, ScalarLike
 
 from ..numerics import checked, floating
 from ..numerics.checked import Numbers
+from .attention import MeanDenoisingAttention
+from .multi_token import MultiTokenMixture
+from .process import diffuse
+from .schedules import Schedule
+
+
+class AttentionErrors(NamedTuple):
+    """What attention does on each data point, (batch,) each, as `attention_errors` says."""
+
+    risk: Float[Array, " batch"]
+    excess: Float[Array, " batch"]
+    mean_error: Float[Array, " batch"]
+    mass: Float[Array, " batch"]
+
+
+@checked
+def attention_errors(
+    model: MeanDenoisingAttention,
+    mixture: MultiTokenMixture,
+    schedule: Schedule,
+    x0: Float[Array, "batch tokens d"],
+    labels: Int[Array, "batch tokens"],
+    *,
+    t: Int[Array, " batch"],
+    noise: Float[Array, "batch tokens d"],
+) -> AttentionErrors:
+    r"""Measure how far attention is from the oracle on data points whose patterns are known, one by one.
+
+    **Arguments**: `model`; `mixture`, of which the patterns and the noise count; `schedule`; `x0`, clean points, and
+    `labels`, the pattern of each token, as `mixture.sample` draws them; `t`, a level for each point; `noise`, like x0.
+
+    **Returns** a NamedTuple of vectors (batch,), means over the entries or the tokens of a point: `risk`, the squared
+    error of the noise; `excess`, the squared distance from `oracle_denoiser`, whose mean is the risk's excess over the
+    oracle's; `mean_error`, that of what attention makes of a token from its mean $\sqrt{\bar\alpha}\mu_Y$; `mass`, the
+    `same_pattern_mass`.
+
+    **Raises** `ValueError` for levels out of range, and for shapes that do not fit.
+
+    **Source**: Li, Min, Vidal (2026), arXiv 2604.10074, Proposition 1 and Figure 2; checked against the exact risks.
+
+        >>> import jax, jax.numpy as jnp, theorylab as tl
+        >>> mixture = tl.diffusion.MultiTokenMixture(2 * jnp.eye(4), [0.25] * 4, active=1, noise=0.5)
+        >>> schedule = tl.diffusion.Schedule.from_alphas([0.5])
+        >>> x0, labels = mixture.sample(0, tokens=100, batch=2)
+        >>> model = tl.diffusion.MeanDenoisingAttention(jnp.zeros((4, 4)), tl.diffusion.ideal_scales(mixture, schedule))
+        >>> drawn = {"t": jnp.zeros(2, int), "noise": jax.random.normal(jax.random.key(1), x0.shape)}
+        >>> errors = tl.diffusion.attention_errors(model, mixture, schedule, x0, labels, **drawn)
+        >>> errors.mass.tolist(), bool(jnp.all(errors.excess < 0.03))  # one pattern: uniform attention is ideal
+        ([1.0, 1.0], True)
+    """
+    alpha_bar = schedule.alpha_bar.astype(x0.dtype)[t]
+
+    def one(point):
+        x, alpha_bar, t, labels, noise = point
+        A = model.attention(x)
+        attended = A @ x
+        found = (model.v[t] if model.v.ndim else model.v).astype(x.dtype) * (x - attended)
+        return AttentionErrors(
+            jnp.mean((found - noise) ** 2),
+            jnp.mean((found - mixture.oracle_noise(x, alpha_bar, labels)) ** 2),
+            jnp.mean((attended - jnp.sqrt(alpha_bar) * mixture.patterns[labels]) ** 2),
+            same_pattern_mass(A, labels),
+        )
+
+    # blocks whose arrays stay in the cache
+    together = max(1, min(len(x0), 2**17 // (x0.shape[1] * max(x0.shape[1:]))))
+    return lax.map(one, (diffuse(x0, t, noise, schedule), alpha_bar, t, labels, noise), batch_size=together)
 
 
 @checked
