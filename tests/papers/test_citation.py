@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from theorylab.papers import UnknownName, bibtex, cite, find, slugs
-from theorylab.papers.citation import latex
+from theorylab.papers import cite, find, slugs
+from theorylab.papers.citation import bibtex, latex
+from theorylab.papers.registry import UnknownName
 
 
 @pytest.mark.parametrize(

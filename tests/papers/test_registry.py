@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from theorylab.papers import UnknownName, choose, find, slugs
+from theorylab.papers import find, slugs
+from theorylab.papers.registry import UnknownName, choose
 
 
 def test_every_module_is_a_paper_at_its_place():

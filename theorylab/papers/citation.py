@@ -17,8 +17,6 @@ def cite(what: Any) -> str:
 
     **Raises** `UnknownName` for a slug that no paper has; `TypeError` for what cannot name its papers.
 
-    **Source**: derived here.
-
         >>> import theorylab as tl
         >>> tl.cite("seg_rr").splitlines()[0]
         '@inproceedings{seg_rr,'
@@ -36,7 +34,8 @@ def bibtex(paper: Paper) -> str:
     **Source**: derived here; the commands are those of LaTeX's kernel.
 
         >>> import theorylab as tl
-        >>> print(tl.papers.bibtex(tl.papers.find("seg_rr")))
+        >>> from theorylab.papers.citation import bibtex
+        >>> print(bibtex(tl.papers.find("seg_rr")))
         @inproceedings{seg_rr,
           title = {{Stochastic Extragradient with Random Reshuffling: ...}},
           author = {Konstantinos Emmanouilidis and Ren{\'e} Vidal and Nicolas Loizou},

@@ -18,8 +18,6 @@ def plain(text: str) -> str:
 
     **Returns** the text.
 
-    **Source**: derived here.
-
         >>> import theorylab as tl
         >>> tl.papers.plain(r"A step contracts $E|x - x^*|^2$ by $\sqrt{1 - \gamma_1n\mu/2}$.")
         'A step contracts E|x - x^*|^2 by √(1 - γ_1 n μ/2).'

@@ -18,10 +18,9 @@ def examine(cache: Path) -> dict[str, Any]:
     **Returns** a dictionary of plain words and numbers: versions, devices, precision, cache, the seconds that one
     compile and one solve took; `problems` is a list of `{"what", "cure"}`, empty on a healthy machine.
 
-    **Source**: derived here.
-
-        >>> import pathlib, tempfile, theorylab as tl
-        >>> tl.report.examine(pathlib.Path(tempfile.gettempdir()))["problems"]
+        >>> import pathlib, tempfile
+        >>> from theorylab.report.doctor import examine
+        >>> examine(pathlib.Path(tempfile.gettempdir()))["problems"]
         []
     """
     import jax

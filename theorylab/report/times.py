@@ -12,8 +12,6 @@ def promise(measured: Sequence[float | int | None]) -> str:
 
     **Returns** the words; more than half an hour is said to be long.
 
-    **Source**: derived here.
-
         >>> from theorylab.report.times import promise
         >>> promise([60.0, 120.0, 240.0])
         'about 7 minutes on one core, measured'
@@ -42,8 +40,6 @@ def left(measured: Sequence[float | int | None], took: Sequence[float | int]) ->
 
     **Returns** the words, empty after the last.
 
-    **Source**: derived here.
-
         >>> from theorylab.report.times import left
         >>> left([60.0, 120.0, 240.0], [30.0])
         'about 3 minutes left'
@@ -64,8 +60,6 @@ def duration(seconds: float | int) -> str:
     **Arguments**: `seconds`.
 
     **Returns** the words.
-
-    **Source**: derived here.
 
         >>> from theorylab.report.times import duration
         >>> [duration(seconds) for seconds in (0.3, 47, 100, 5000, 9000)]
