@@ -54,6 +54,11 @@ def test_cite_reads_methods_and_solutions_and_says_each_once():
     assert cite(SimpleNamespace(cites=())) == ""
 
 
+def test_cite_takes_works_that_are_no_papers_here():
+    work = "@article{korpelevich1976,\n  title = {The extragradient method},\n}"
+    assert cite(SimpleNamespace(cites=("seg_rr", work))) == f"{cite('seg_rr')}\n{work}\n"
+
+
 def test_cite_refuses():
     with pytest.raises(TypeError, match="cannot cite float"):
         cite(1.0)

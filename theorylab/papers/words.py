@@ -10,7 +10,7 @@ _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|\s+|.")
 
 
 def plain(text: str) -> str:
-    r"""A sentence without markup: what stands between dollars is LaTeX, and becomes Unicode.
+    r"""Free a sentence of markup: what stands between dollars is LaTeX, and becomes Unicode.
 
     Greek letters, roots, fractions, bars, indices and powers are known; what a page typesets a terminal can read.
 

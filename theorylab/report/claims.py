@@ -48,7 +48,7 @@ class Result:
 
 
 def table(results: Iterable[Result]) -> Any:
-    """The claims as a table that fits 80 columns.
+    """Lay claims out as a table that fits 80 columns.
 
     **Arguments**: `results`.
 
@@ -87,7 +87,7 @@ def table(results: Iterable[Result]) -> Any:
 
 
 def closing(results: Iterable[Result]) -> str:
-    """How many claims came out how, in words.
+    """Count in words how many claims came out how.
 
     **Arguments**: `results`.
 

@@ -19,7 +19,7 @@ _ROOT = Path(__file__).parents[1]
 
 
 def digest(paper: Paper | str) -> str:
-    """The digest of a paper's code.
+    """Digest a paper's code.
 
     **Arguments**: `paper`, or its slug.
 

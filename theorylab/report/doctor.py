@@ -11,7 +11,7 @@ _RANGE = ((0, 10), (0, 13))  # of jax, as in pyproject.toml
 
 
 def examine(cache: Path) -> dict[str, Any]:
-    """What the library finds here, and what is wrong with it.
+    """Look at what the library finds here, and at what is wrong with it.
 
     **Arguments**: `cache`, the folder of compiled programs.
 

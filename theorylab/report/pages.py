@@ -22,7 +22,7 @@ WORDS = {"holds": "hold", "fails": "fail", "undecided": "undecided"}
 
 
 def counts(rows: Iterable[Mapping[str, Any]]) -> str:
-    """How many claims hold, fail and are undecided, in words.
+    """Count in words how many claims hold, fail and are undecided.
 
     **Arguments**: `rows`, as `claims.json` has them.
 
@@ -37,7 +37,7 @@ def counts(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def pages(results: Path) -> dict[str, str]:
-    """The page of every paper, their index, and the page of all discrepancies, in MyST's Markdown.
+    """Write the page of every paper, their index, and the page of all discrepancies, in MyST's Markdown.
 
     **Arguments**: `results`, what `collect` keeps; pages name its pictures from a folder beside it.
 

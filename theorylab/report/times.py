@@ -6,7 +6,7 @@ LONG = 30 * 60  # seconds
 
 
 def promise(measured: Sequence[float | int | None]) -> str:
-    """What to say before a run starts.
+    """Say before a run starts how long it takes.
 
     **Arguments**: `measured`, of each experiment that will run the CPU seconds on one core; None where nobody measured.
 
@@ -31,7 +31,7 @@ def promise(measured: Sequence[float | int | None]) -> str:
 
 
 def left(measured: Sequence[float | int | None], took: Sequence[float | int]) -> str:
-    """What to say after an experiment, of those that still will run.
+    """Say after an experiment how long those take that still will run.
 
     The measured seconds are scaled by what the experiments before took over what they were measured to take: that
     knows this machine, and how many of its cores they used.
@@ -55,7 +55,7 @@ def left(measured: Sequence[float | int | None], took: Sequence[float | int]) ->
 
 
 def duration(seconds: float | int) -> str:
-    """Seconds in words, as exact as an estimate can be.
+    """Say seconds in words, as exact as an estimate can be.
 
     **Arguments**: `seconds`.
 
