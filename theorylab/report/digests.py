@@ -1,7 +1,7 @@
 """What code a paper rests on, as one short word: another word means that its results may differ.
 
-The word covers the paper's own modules and all that they import, transitively, down to numerics: read from the sources,
-without an import. A lazy package such as `theorylab.games` counts by the modules of the names that are used, which its
+The word covers the paper's own modules, what runs them, and all that these import, transitively, down to numerics: read
+from the sources, without an import. A lazy package such as `theorylab.games` counts by the modules of the names that are used, which its
 stub tells. Comments, docstrings and layout do not count, nor do versions of other packages, which a run records.
 """
 
@@ -16,6 +16,7 @@ from theorylab.papers import Paper
 from theorylab.papers.registry import files, slugs
 
 _ROOT = Path(__file__).parents[1]
+_RUNNER = Path(__file__).with_name("experiments.py")  # how keys are drawn, and claims decided
 
 
 def digest(paper: Paper | str) -> str:
@@ -36,7 +37,7 @@ def digest(paper: Paper | str) -> str:
     own = files(slug) if isinstance(paper, str) or slug in slugs() else _home(paper)
     if not own:
         return ""
-    code = sorted((_name(path), _read(path)[0]) for path in covered(own))
+    code = sorted((_name(path), _read(path)[0]) for path in covered([*own, _RUNNER]))
     return hashlib.sha256(repr(code).encode()).hexdigest()[:16]
 
 

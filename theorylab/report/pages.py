@@ -198,7 +198,7 @@ def _uses(files: Iterable[Path]) -> list[str]:
         }
         within = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
         for node in ast.walk(tree):
-            found = re.match(r"(\w+)\.((?:[a-z]\w*\.)?[A-Za-z]\w*)", ast.unparse(node))
+            found = re.match(r"(\w+)\.((?:claims\.)?(?:[a-z]\w*\.)?[A-Za-z]\w*)", ast.unparse(node))
             if isinstance(node, ast.Attribute) and id(node) not in within and found and found[1] in packages:
                 used.add(f"{packages[found[1]]}.{found[2]}")
     return sorted(used)
