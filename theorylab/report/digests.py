@@ -1,8 +1,9 @@
 """What code a paper rests on, as one short word: another word means that its results may differ.
 
 The word covers the paper's own modules, what runs them, and all that these import, transitively, down to numerics: read
-from the sources, without an import. A lazy package such as `theorylab.games` counts by the modules of the names that are used, which its
-stub tells. Comments, docstrings and layout do not count, nor do versions of other packages, which a run records.
+from the sources, without an import. A lazy package such as `theorylab.games` counts by the modules of the names that
+are used, which its stub tells. Comments, docstrings and layout do not count, nor do versions of other packages, which a
+run records.
 """
 
 import ast
