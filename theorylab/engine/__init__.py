@@ -6,4 +6,4 @@ with all that is in them: how a run is run (`_run`), many times (`_sweep`), and 
 
 from .._names import attach_stub
 
-__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__, unchecked=("minimise", "solve", "sweep"))
