@@ -12,25 +12,25 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Int, Int8, PyTree
 
-from ...numerics.checked import takes
-from .. import status as codes
-from .._disk.store import SolveStore
-from ..keys import as_key, stream
-from ..method import Method
-from ..modules import parted, placed, whole
-from ..program import highest
-from ..provenance import provenance
-from ..record import Record, as_records
-from ..status import Status, from_code
-from ..until import as_stops
-from .arguments import check_method, check_optimiser, is_transformation
-from .block import Block
-from .drive import Stats, drive
-from .loop import Carry, Loop, checked
-from .mesh import Split, as_mesh
-from .progress import Progress
-from .system import System, Timetable, split
-from .traces import kept
+from ..numerics.checked import takes
+from . import status as codes
+from ._disk.store import SolveStore
+from ._run.arguments import check_method, check_optimiser, check_steps, is_transformation
+from ._run.block import Block
+from ._run.drive import Stats, drive
+from ._run.loop import Carry, Loop, checked
+from ._run.mesh import Split, as_mesh
+from ._run.progress import Progress
+from ._run.system import System, Timetable, split
+from ._run.traces import kept
+from .keys import as_key, stream
+from .method import Method
+from .modules import parted, placed, whole
+from .program import highest
+from .provenance import provenance
+from .record import Record, as_records, every
+from .status import Status, from_code
+from .until import as_stops
 
 
 class Trace(eqx.Module):
@@ -171,7 +171,7 @@ def solve(
         >>> solution.value.tolist(), int(solution.steps)
         ([0.125, 0.125], 3)
     """
-    _check_steps(steps)
+    check_steps(steps)
     check_method(method, problem)
     key, records, stops = as_key(key), as_records(record), as_stops(until)
     t0 = 0
@@ -184,7 +184,7 @@ def solve(
     timetable = Timetable.of(records, t0 + steps, t0)
     system = System(method, problem, x0 if state is None else state, records, stops)
     arrays, rebuild = split(system)
-    loop = Loop(rebuild, state is not None, kept=kept(system, state is not None))
+    loop = Loop(rebuild, state is not None, kept=kept(tuple(system), state is not None))
     checked(loop, arrays, key)
     if adjoint not in (None, "scan"):
         raise ValueError(f"adjoint must be None or 'scan', got {adjoint!r}")
@@ -259,9 +259,9 @@ def minimise(
         >>> [round(float(x), 6) for x in solution.value]
         [3.0, 3.0]
     """
-    from ..gradient import Gradient, Objective
+    from .gradient import Gradient, Objective
 
-    _check_steps(steps)
+    check_steps(steps)
     if not callable(fn):
         raise TypeError(f"fn must be a function of x, got a {type(fn).__name__}: minimise(fn, x0, optimiser)")
     if is_transformation(x0):
@@ -277,17 +277,8 @@ def minimise(
     x0 = moved if x0 is not None else None
     problem = Objective(fn, tuple(args), has_aux, key is not None, rest)
     if "record" not in keywords:
-        from ..record import every
-
         keywords["record"] = Record(every(max(1, steps // 100)), loss=lambda problem, state: problem.watch(state))
     return solve(method, problem, x0, key=0 if key is None else key, steps=steps, **keywords)
-
-
-def _check_steps(steps: Any) -> None:
-    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or not 1 <= steps < 2**31 - 1:
-        raise ValueError(
-            f"steps must be an integer of at least 1 (and below 2**31), got {steps!r}; it counts outer steps"
-        )
 
 
 def _fused(

@@ -9,22 +9,23 @@ from typing import TYPE_CHECKING, Any, Literal
 import jax
 import numpy as np
 
-from .. import status as codes
-from .._disk.dataset import assemble
-from .._disk.files import read_json
-from .._disk.grid import Grid
-from .._disk.store import Store
-from .._run.drive import Compaction, Stats
-from ..keys import as_key
-from ..processes import from_first, together
-from ..program import highest
-from ..provenance import provenance
-from ..record import Record
-from .axes import SEED
-from .group import free_memory
-from .plan import Plan
-from .request import Request
-from .share import run_all, usable, workers
+from . import status as codes
+from ._disk.dataset import assemble
+from ._disk.files import read_json
+from ._disk.grid import Grid
+from ._disk.store import Store
+from ._run.arguments import check_steps
+from ._run.drive import Compaction, Stats
+from ._sweep.axes import SEED
+from ._sweep.group import free_memory
+from ._sweep.plan import Plan
+from ._sweep.request import Request
+from ._sweep.share import run_all, usable, workers
+from .keys import as_key
+from .processes import from_first, together
+from .program import highest
+from .provenance import provenance
+from .record import Record
 
 if TYPE_CHECKING:
     import xarray
@@ -112,9 +113,7 @@ def sweep(
         >>> dict(ds.value.sizes), ds.value.sel(rate=0.25, seed=0).values.tolist()
         ({'rate': 2, 'seed': 3, 'value_0': 2}, [0.0625, 0.0625])
     """
-    from .._run.solve import _check_steps
-
-    _check_steps(steps)
+    check_steps(steps)
     if blocks is not None and blocks < 1:
         raise ValueError(f"blocks must be at least 1, got {blocks}; None takes one for each worker or process")
     index, processes = jax.process_index(), jax.process_count()
