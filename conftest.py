@@ -12,6 +12,8 @@ import jax
 import jaxtyping
 import pytest
 
+from theorylab._names import rooms
+
 gc.set_threshold(20_000, 20, 20)  # tracing makes many small objects that stay: fewer looks at them
 
 _jaxtyped = jaxtyping.jaxtyped
@@ -40,7 +42,7 @@ jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(__file__).parent
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
-ROOMS = {pathlib.Path(__file__).parent / "tests" / name for name in ("games", "lowrank", "diffusion")}
+ROOMS = {pathlib.Path(__file__).parent / "tests" / name for name in rooms()}
 QUICK = "--xla_cpu_use_fusion_emitters=false" if jax.__version_info__ < (0, 11) else ""  # 0.12 knows it no more
 
 
