@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
-from ..engine._solve import Solution, solve
+from ..engine._run.solve import Solution, solve
 from ..engine.gradient import Gradient
 from ..engine.keys import as_key, stream
 from ..engine.method import Method, as_structure, hyperparameter
@@ -97,22 +97,22 @@ class DenoisingProblem(eqx.Module):
         self.levels, self.weights = (levels, None) if named else (None, floating(levels))
 
     def model(self, x: PyTree) -> Any:
-        """The model with these arrays in the place of those that it trains."""
+        """Put these arrays in the place of those that the model trains."""
         return eqx.combine(x, self.frozen, self.rest)
 
     def initial(self, key: Key) -> PyTree:
-        """The arrays that the model trains, as they were given."""
+        """Give the arrays that the model trains, as they were given."""
         del key
         return self.params
 
     def draw(self, key: Key) -> Float[Array, "batch ..."]:
-        """The points of one step."""
+        """Draw the points of one step."""
         if self.batch is None:
             return self.data(key)
         return self.data[jax.random.randint(key, (self.batch,), 0, self.data.shape[0])]
 
     def loss(self, x: PyTree, key: Key) -> Float[Array, ""]:
-        """The denoising loss on fresh points, levels and noise."""
+        """Compute the denoising loss on fresh points, levels and noise."""
         return denoising_loss(
             self.model(x),
             self.draw(stream(key, "data")),
@@ -168,12 +168,12 @@ class Averaged(Method):
         return {sentence: (self.decay >= 0) & (self.decay < 1)}
 
     def init(self, problem: Any, key: Key, x0: PyTree | None = None) -> AveragedState:
-        """The method's own state, and its iterate as the average."""
+        """Start the method, and its average at its iterate."""
         inner = self.method.init(problem, as_key(key), x0)
         return AveragedState(inner, inner.x)
 
     def step(self, problem: Any, state: AveragedState, key: Key) -> AveragedState:
-        """One step of the method, and of the average."""
+        """Take a step of the method, and of the average."""
         inner = self.method.step(problem, state.inner, as_key(key))
 
         def mix(average, x):
@@ -183,7 +183,7 @@ class Averaged(Method):
         return AveragedState(inner, jax.tree.map(mix, state.average, inner.x))
 
     def readout(self, problem: Any, state: AveragedState) -> PyTree:
-        """The average."""
+        """Read out the average."""
         del problem
         return state.average
 
