@@ -117,9 +117,14 @@ def test_the_state_is_a_fixed_point_of_step(make, dtype, number):
         assert not jnp.issubdtype(leaf.dtype, jnp.inexact) or leaf.dtype == dtype
 
 
-def test_a_sweep_is_a_python_loop_of_solves(make, dtype):
-    example = make(dtype)
-    dataset = sweep(example)
+def test_it_passes_what_users_check_theirs_with(make):
+    """In single precision; the tests below are in double."""
+    example = make("float32")
+    tl.engine.check_method(example.method(**{example.axis: example.values[1]}), example.problem(1.0), example.x0)
+
+
+def test_a_sweep_is_a_python_loop_of_solves(example, swept):
+    dataset = swept
     assert (dataset.status == MAX_STEPS).all()
     for seed, i in ((0, 0), (0, 1), (0, 2), (1, 1)):  # each solve is traced anew
         value = example.values[i]

@@ -9,6 +9,7 @@ from ._run.solve import solve as solve
 from ._run.traces import forget as forget
 from ._sweep.axes import Cases as Cases
 from ._sweep.sweep import sweep as sweep
+from .check import check_method as check_method
 from .gradient import Gradient as Gradient
 from .method import Method as Method
 from .method import State as State
