@@ -96,9 +96,14 @@ def _put(page: Page, public: str, item: Any, shown: dict[int, str]) -> None:
         shown[id(item)] = f"{page.name}.{public}"
 
 
+def _raw(item: Any) -> Any:
+    """A function as its module has it: that of a package is another, which checks its arguments."""
+    return inspect.unwrap(item) if callable(item) else item
+
+
 def _home(item: Any) -> str:
     """Where it is defined; papers and rooms know the engine's names by its package."""
-    module = getattr(item, "__module__", "")
+    module = getattr(_raw(item), "__module__", "")
     return f"{module}.{getattr(item, '__name__', '')}"
 
 
@@ -172,7 +177,7 @@ def _origin(page: Page, name: str) -> str:
     not know."""
     item, stub = page.items[name], Path(str(page.module.__file__)).with_suffix(".pyi")
     if typing.get_origin(item) is None or not stub.exists():
-        return getattr(item, "__module__", page.name)
+        return getattr(_raw(item), "__module__", page.name)
     imports = [node for node in ast.walk(ast.parse(stub.read_text())) if isinstance(node, ast.ImportFrom)]
     return next(f"{page.name}.{node.module}" for node in imports if name in [alias.name for alias in node.names])
 
@@ -209,7 +214,7 @@ def _alias(package: str, name: str, item: Any) -> str:
     engine = importlib.import_module("theorylab.engine")
     if package == "theorylab" and getattr(engine, name, None) is item:
         return f"theorylab.engine.{name}"
-    return f"{item.__module__}.{item.__qualname__}"
+    return f"{_raw(item).__module__}.{item.__qualname__}"
 
 
 def _members(item: type) -> list[tuple[str, Any]]:

@@ -33,7 +33,9 @@ def _names(stub):
 
 
 def _name(item):
-    return item.__name__ if isinstance(item, types.ModuleType) else f"{item.__module__}.{item.__qualname__}"
+    if isinstance(item, types.ModuleType):
+        return item.__name__
+    return f"{inspect.unwrap(item).__module__}.{item.__qualname__}"
 
 
 def _is_error(item):

@@ -166,7 +166,7 @@ def test_going_on_at_a_chunk_border_is_the_undisturbed_run(example, whole):
 
 
 def test_an_interrupted_store_goes_on_to_the_undisturbed_run(example, whole, tmp_path, monkeypatch):
-    monkeypatch.setattr("theorylab.engine.store.Store.seconds", 0.0)  # a checkpoint at every border
+    monkeypatch.setattr("theorylab.engine._disk.store.Store.seconds", 0.0)  # a checkpoint at every border
 
     def stop(step, row):
         if step == BORDER:

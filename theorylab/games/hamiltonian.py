@@ -7,12 +7,10 @@ import jax
 from jaxtyping import PyTree
 
 from ..engine.method import hyperparameter
-from ..numerics import checked
 from . import orders
 from .epochs import EpochMethod, Oracle, move
 
 
-@checked
 class HamiltonianGradient(EpochMethod):
     r"""Stochastic Hamiltonian gradient: $x^+ = x - \gamma\, \nabla\, \tfrac12 \langle F_i(x), F_j(x)\rangle$.
 

@@ -7,12 +7,10 @@ import jax
 from jaxtyping import Array, PyTree
 
 from ..engine.method import hyperparameter
-from ..numerics import checked
 from . import orders
 from .epochs import EpochMethod, Oracle, mean_operator, move
 
 
-@checked
 class OptimisticGradient(EpochMethod):
     r"""Stochastic optimistic gradient: $x^+ = x - \gamma\,(2 g - g^-)$ with $g = F_i(x)$ and $g^-$ the last g.
 

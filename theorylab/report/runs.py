@@ -95,7 +95,7 @@ def run(
     """
     import jax
 
-    from theorylab.engine.launch import agreed
+    from theorylab.engine.processes import agreed
 
     if experiment is not None:
         choose("experiment", experiment, [each.name for each in paper.experiments])

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ...numerics import checked
 from ...numerics.checked import Numbers
 from ..lora.scalar import check_positive
 
@@ -29,7 +28,6 @@ class Phases(NamedTuple):
     decay: Float[np.ndarray, "*directions"]
 
 
-@checked
 def phases(delta: Numbers, w1: Numbers, w2: Numbers, a1: Numbers, *, printed: bool = False) -> Phases:
     r"""State Theorem 4.1 for directions of a spectral start: two phases, with rates.
 
@@ -62,7 +60,6 @@ def phases(delta: Numbers, w1: Numbers, w2: Numbers, a1: Numbers, *, printed: bo
     return Phases(*map(np.asarray, values))
 
 
-@checked
 def alignment(w1: float, w2: float) -> tuple[float, float]:
     r"""State Claim 3.2: how the alignment at the end of its phase depends on the scale $\alpha$ of a Gaussian start.
 

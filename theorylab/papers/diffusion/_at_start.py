@@ -7,6 +7,7 @@ import numpy as np
 import theorylab.diffusion as diffusion
 import theorylab.engine as tl
 import theorylab.figures as figures
+from theorylab.diffusion.claims import ddpm_multitoken_gmm as claims
 from theorylab.papers import Verdict
 
 from . import _mean_denoising as runs
@@ -27,7 +28,7 @@ def run_start(size, key):
     setting = SETTINGS[size]._replace(test={"small": 200, "paper": 1000, "large": 4000}[size])
     rng = tl.keys.generator(key)
     patterns, schedule = runs.patterns_of(setting, rng), setting.schedule
-    T, still = schedule.steps, np.zeros((setting.d, setting.d), np.float32)
+    T, still = schedule.levels, np.zeros((setting.d, setting.d), np.float32)
     weights = runs.weights_of(setting, setting.rarest[-1])
     laws = [runs.law(patterns, weights, K) for K in setting.active]
     W, v = np.tile(still, (len(SCALES), 1, 1)), np.repeat(np.asarray(SCALES, np.float32)[:, None], T, 1)
@@ -71,7 +72,10 @@ def run_start(size, key):
             "slope": (("active", "draws", "pattern"), np.asarray(slopes)),
             "exact_slope": (("active", "pattern"), np.asarray(growth)),
             "frequency": (("active", "pattern"), np.asarray(frequency)),
-            "frequency_bound": (("active", "pattern"), [diffusion.claimed_frequencies(law) for law in laws]),
+            "frequency_bound": (
+                ("active", "pattern"),
+                [claims.frequencies(law) for law in laws],
+            ),
             "limit": float(np.abs(limit).max() / np.abs(unit).max()),
             "distance": (("round", "level"), distance),
             "decay": (("round", "level"), decay),
@@ -113,16 +117,16 @@ def own_setting() -> Any:
     drawn, at_one, oracle = map(float, risks(law))
     no_v = 2 * setting.d**-0.5 * (1 - 1 / setting.tokens) * float(schedule.noise_root.mean())
     epsilon = PRINTED["excess"] / 2
-    asked = diffusion.claimed_conditions(law, epsilon)
-    every = [diffusion.claimed_iterations(runs.law(patterns, runs.weights_of(setting, 0.1), K), schedule, epsilon, 1.0)
-             for K in OWN_ACTIVE]  # fmt: skip
+    asked = claims.conditions(law, epsilon)
+    rare = runs.weights_of(setting, 0.1)
+    every = [claims.iterations(runs.law(patterns, rare, K), schedule, epsilon, 1.0) for K in OWN_ACTIVE]
     return {
         "own_start": drawn + no_v,  # the mean over the sign of v
         "own_start_at_one": at_one,
         "own_oracle": oracle,
         "asked_tokens": asked.tokens / setting.tokens,
         "asked_dimension": asked.dimension / setting.d,
-        "asked_levels": asked.levels / schedule.steps,
+        "asked_levels": asked.levels / schedule.levels,
         "iterations": ("own_active", every),
     }
 

@@ -66,7 +66,7 @@ def run_companion(size, key):
             "asked": ("tokens", np.asarray(asked, float)),
             "oracle": oracle,
             "limit": (("seed", "start", "row"), limits),
-            "pair_bayes": float(pair.bayes_risk(1, ALPHA_BAR)),
+            "pair_bayes": float(pair.bayes_risk(1, ALPHA_BAR).value),
             "pair_without": without(pair),
         },
         {"tokens": list(TOKENS), "start": list(STARTS), "iteration": ("row", np.linspace(0, steps, limits.shape[-1]))},

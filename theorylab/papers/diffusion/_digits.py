@@ -59,7 +59,7 @@ def run_digits(size, key):
         # one draw for everything, and no blocks: two programs of this size would take twice as long to compile
         drawn = diffusion.counter_normal(key, (batch, 2 + x[0].size))
         lots, noise = 8 * drawn[:, :2] % 1, drawn[:, 2:].reshape(batch, *shape)  # uniform, to far below rounding
-        row, t = (lots[:, 0] * len(data)).astype(int), (lots[:, 1] * schedule.steps).astype(jnp.int32)
+        row, t = (lots[:, 0] * len(data)).astype(int), (lots[:, 1] * schedule.levels).astype(jnp.int32)
         return diffusion.denoising_loss(denoiser(vector), data[row], schedule, t=t, noise=noise,
                                         parametrisation="v", block=None)  # fmt: skip
 

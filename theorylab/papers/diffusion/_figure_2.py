@@ -23,7 +23,7 @@ def run_figure_2(size, key):
     import xarray
 
     setting = SETTINGS[size]
-    T, cases = setting.schedule.steps, (len(setting.active), len(setting.rarest))
+    T, cases = setting.schedule.levels, (len(setting.active), len(setting.rarest))
     rng = tl.keys.generator(key)
     patterns = runs.patterns_of(setting, rng)
     weights = [runs.weights_of(setting, rarest) for rarest in setting.rarest]
@@ -98,7 +98,7 @@ def against_bayes(setting, patterns, rng, shares, W, v) -> Any:
 
     schedule, count = setting.schedule, 2 * setting.test
     law = runs.law(patterns, runs.weights_of(setting, setting.rarest[0]), setting.active[1])
-    t = np.arange(count) % schedule.steps
+    t = np.arange(count) % schedule.levels
     rest = np.asarray(1 - schedule.alpha_bar)[t]
 
     @jax.jit
@@ -126,9 +126,9 @@ def against_bayes(setting, patterns, rng, shares, W, v) -> Any:
     names = ("risk", "gap", "score_error", "identity", "identity_error", "bayes")
     values = {name: (("seed", "step"), one)
               for name, one in zip(names, np.moveaxis(np.asarray(values), 1, 0), strict=True)}  # fmt: skip
-    bounds = {"score_factor": diffusion.claimed_score_error(1.0, schedule),
-              "mean_bound": diffusion.claimed_mean_error(law, setting.tokens),
-              "pattern_bound": diffusion.claimed_same_pattern_score(law, 1.0)}  # fmt: skip
+    bounds = {"score_factor": diffusion.claims.ddpm_multitoken_gmm.score_error(1.0, schedule),
+              "mean_bound": diffusion.claims.ddpm_multitoken_gmm.mean_error(law, setting.tokens),
+              "pattern_bound": diffusion.claims.ddpm_multitoken_gmm.same_pattern_score(law, 1.0)}  # fmt: skip
     values["scale_gap"] = (("seed", "step"), np.abs(v - scales).max(-1))
     return xarray.Dataset(values | bounds)
 

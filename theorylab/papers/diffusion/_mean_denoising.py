@@ -105,7 +105,7 @@ def train(setting, patterns, key, *, shares, levels, v=1.0):
     from jax.tree_util import Partial
 
     schedule, like = setting.schedule, jnp.zeros((setting.batch, setting.tokens))
-    start = diffusion.MeanDenoisingAttention(jnp.zeros((setting.d, setting.d)), jnp.full(schedule.steps, v))
+    start = diffusion.MeanDenoisingAttention(jnp.zeros((setting.d, setting.d)), jnp.full(schedule.levels, v))
 
     shares, levels = jnp.asarray(shares), jnp.asarray(levels)
 
@@ -133,7 +133,7 @@ def evaluation():
         schedule = diffusion.Schedule(alphas)
         law = diffusion.MultiTokenMixture(patterns, jnp.full(len(patterns), 1 / len(patterns)), active=1, noise=NOISE)
         oracle = diffusion.oracle_denoiser(law, schedule)  # it needs no weights
-        t = jnp.arange(len(x0), dtype=jnp.int32) % schedule.steps
+        t = jnp.arange(len(x0), dtype=jnp.int32) % schedule.levels
         x = diffusion.diffuse(x0, t, noise, schedule)
 
         def one(model, x, t, labels, noise):

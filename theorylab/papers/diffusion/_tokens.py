@@ -56,7 +56,7 @@ def run_tokens(size, key):
 def by_classes(drawn, law, schedule):
     """The excess over the oracle, point by point, of one who knows the labels but not the patterns."""
     x0, labels, noise = drawn
-    a = np.asarray(schedule.alpha_bar)[np.arange(len(x0)) % schedule.steps][:, None, None]
+    a = np.asarray(schedule.alpha_bar)[np.arange(len(x0)) % schedule.levels][:, None, None]
     x = np.sqrt(a) * x0 + np.sqrt(1 - a) * noise
     same = (labels[:, :, None] == labels[:, None]).astype(np.float32)
     attended = same @ x / same.sum(-1, keepdims=True)

@@ -10,9 +10,9 @@ import pytest
 import theorylab as tl
 from tests.engine.problems import Relax, norm
 from tests.engine.stored import KEY, PROBLEM, RECORD, sweep
-from theorylab.engine.dataset import states
-from theorylab.engine.files import read_arrays, write_arrays
-from theorylab.engine.store import Store
+from theorylab.engine._disk.dataset import states
+from theorylab.engine._disk.files import read_arrays, write_arrays
+from theorylab.engine._disk.store import Store
 
 
 def test_a_store_gives_back_what_the_sweep_gave(tmp_path):

@@ -91,7 +91,16 @@ def kept(system: Any, *code: Any) -> Kept:
 
 
 def forget() -> None:
-    """Keep nothing: the next run is traced anew."""
+    """Make the next runs trace anew, after a library has been patched.
+
+    What functions read is looked at before each run; JAX, NumPy, Equinox, Optax, Flax and theorylab themselves are
+    taken for what they were when they were imported.
+
+    **Source**: derived here.
+
+        >>> import theorylab as tl
+        >>> tl.engine.forget()
+    """
     _kept.clear()
 
 

@@ -21,14 +21,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from .block import Block, tables
-from .dataset import SCHEMA, SHOWN, Grid, Part, columns, describe, states
+from .._run.block import Block
+from .._run.loop import Loop
+from .._run.system import Timetable
+from ..program import trace
+from ..provenance import versions
+from .dataset import SCHEMA, SHOWN, columns, describe, shard_file, states
 from .files import StoreError, read_arrays, read_json, write_arrays, write_json
+from .grid import ALONE, Shard
 from .interrupt import Interruption
-from .loop import Task
-from .program import trace
-from .provenance import versions
-from .record import Record
 
 
 def named(tree: PyTree, prefix: str) -> dict[str, np.ndarray]:
@@ -141,36 +142,33 @@ class Store:
 
     # -- blocks --------------------------------------------------------------------------------------------------------
 
-    def _shard(self, start: int, stop: int) -> Path:
-        return self.path / "shards" / f"{start:09d}-{stop:09d}.npz"
-
-    def has(self, start: int, stop: int) -> bool:
+    def has(self, shard: Shard) -> bool:
         """Whether a block is finished."""
-        return self._shard(start, stop).exists()
+        return shard_file(self.path, shard).exists()
 
-    def shard(self, start: int, stop: int) -> dict[str, np.ndarray]:
+    def read(self, shard: Shard) -> dict[str, np.ndarray]:
         """A finished block."""
-        return read_arrays(self._shard(start, stop))
+        return read_arrays(shard_file(self.path, shard))
 
-    def add(self, start: int, stop: int, arrays: Mapping[str, np.ndarray]) -> None:
+    def add(self, shard: Shard, arrays: Mapping[str, np.ndarray]) -> None:
         """Write a finished block."""
-        write_arrays(self._shard(start, stop), arrays)
+        write_arrays(shard_file(self.path, shard), arrays)
 
-    def wait(self, others: Mapping[int, Sequence[tuple[int, int]]]) -> None:
+    def wait(self, others: Mapping[int, Sequence[Shard]]) -> None:
         """Until the other processes' blocks are all finished.
 
         **Raises** `RuntimeError` when one of them has ended before.
         """
-        for process, blocks in others.items():
-            while not all(self.has(*block) for block in blocks):
+        for process, shards in others.items():
+            while not all(self.has(shard) for shard in shards):
                 lock = _locked(self._lock_of(process))
                 if lock is not None:
                     lock.close()
-                    left = sum(not self.has(*block) for block in blocks)
+                    left = sum(not self.has(shard) for shard in shards)
                     if not left:
                         break
                     raise RuntimeError(
-                        f"store: process {process} ended with {left} of its {len(blocks)} blocks missing in"
+                        f"store: process {process} ended with {left} of its {len(shards)} blocks missing in"
                         f" {self.path}. What is finished is kept: start the same run again to go on."
                     )
                 time.sleep(0.1)
@@ -180,15 +178,14 @@ class Store:
 
     # -- running blocks ------------------------------------------------------------------------------------------------
 
-    def forget(self, start: int) -> None:
+    def forget(self, shard: Shard) -> None:
         """The states of a finished block are no longer needed."""
-        for file in states(self.path, start):
+        for file in states(self.path, shard.start):
             file.unlink()
 
-    def running(self, start: int, shown: Callable[[Block], Mapping[str, np.ndarray]]) -> "Running":
-        """Where the block that begins at lane `start` is saved while it runs, with the variables that it has to
-        show."""
-        return Running(self, start, shown)
+    def running(self, shard: Shard, shown: Callable[[Block], Mapping[str, np.ndarray]]) -> "Running":
+        """Where a block is saved while it runs, with the variables that it has to show."""
+        return Running(self, shard.start, shown)
 
     def save(
         self, block: Block, start: int, shown: Callable[[Block], Mapping[str, np.ndarray]], *, now: bool = False
@@ -253,23 +250,23 @@ def _locked(path: Path) -> Any:
     return file
 
 
-def fingerprint(task: Task, system: Sequence[Array], key: Array) -> dict[str, str]:
+def fingerprint(loop: Loop, arrays: Sequence[Array], key: Array) -> dict[str, str]:
     """What a configuration says of code and data: the text of one lane's step and records, and the bytes of its
     arrays."""
 
-    def one_lane(system, key, t):
-        state = task.first_state(system, key)
-        lane = task.first_lane(system, state, t)
-        state = task.next_state(system, key, state, t)
-        _, _, _, records, stops = task.rebuild(system)
-        rows = [task.row(system, state, r) for r in range(len(records))]
-        reduced = [task.reduce(system, state, lane, t, r) for r in range(len(records))]
-        asked = [task.ask(system, state, lane, t, s) for s in range(len(stops))]
+    def one_lane(arrays, key, t):
+        state = loop.first_state(arrays, key)
+        lane = loop.first_lane(arrays, state, t)
+        state = loop.next_state(arrays, key, state, t)
+        system = loop.system(arrays)
+        rows = [loop.row(arrays, state, r) for r in range(len(system.records))]
+        reduced = [loop.reduce(arrays, state, lane, t, r) for r in range(len(system.records))]
+        asked = [loop.ask(arrays, state, lane, t, s) for s in range(len(system.stops))]
         return state, lane, rows, reduced, asked
 
-    traced = trace(one_lane, list(system), key, jax.ShapeDtypeStruct((), jnp.int32))
+    traced = trace(one_lane, list(arrays), key, jax.ShapeDtypeStruct((), jnp.int32))
     data = hashlib.sha256()
-    for x in [*system, *traced.captured]:
+    for x in [*arrays, *traced.captured]:
         data.update(str((x.shape, str(x.dtype))).encode() + _plain(x).tobytes())
     return {"program": traced.fingerprint, "data": data.hexdigest()}
 
@@ -280,33 +277,27 @@ class SolveStore:
     def __init__(
         self,
         path: str | Path,
-        task: Task,
-        system: Sequence[Array],
+        loop: Loop,
+        arrays: Sequence[Array],
         key: Array,
-        records: Sequence[Record],
-        times: Sequence[np.ndarray],
-        steps: tuple[int, int],
+        timetable: Timetable,
+        begun: int,
         origin: Mapping[str, Any],
     ):
-        shapes = jax.eval_shape(task.begin, list(system), key, jnp.int32(0), tables(times, sum(steps)))
-        lane = jax.tree.map(
-            lambda x: np.zeros((1, 1, *x.shape), x.dtype), (shapes.lane._replace(stops=()), shapes.rows)
-        )
-        self._records, self._times = records, times
-        self._store = Store(
-            path,
-            {
-                "kind": "solve",
-                "grid": Grid({}, [Part({}, [], [], [[0, 1, 0, 1]])]).as_json(),
-                "layout": describe(columns(lane, records, times), records, times),
-                "from": steps[0],
-                "steps": steps[1],
-                "key": origin["key"],
-                "cites": origin["cites"],
-                "x64": origin["x64"],
-                "parts": [fingerprint(task, system, key)],
-            },
-        )
+        shapes = jax.eval_shape(loop.begin, list(arrays), key, jnp.int32(0), timetable.tables)
+        self._timetable, (self._shard,) = timetable, ALONE.shards()
+        config = {
+            "kind": "solve",
+            "grid": ALONE.as_json(),
+            "layout": describe(shapes, timetable),
+            "from": begun,
+            "steps": timetable.steps - begun,
+            "key": origin["key"],
+            "cites": origin["cites"],
+            "x64": origin["x64"],
+            "parts": [fingerprint(loop, arrays, key)],
+        }
+        self._store = Store(path, config)
 
     @property
     def finished(self) -> bool:
@@ -314,17 +305,16 @@ class SolveStore:
 
     def __enter__(self) -> Running:
         self._store.__enter__()
-        return self._store.running(0, self._shown)
+        return self._store.running(self._shard, self._shown)
 
     def _shown(self, block: Block) -> dict[str, np.ndarray]:
-        return columns(block.so_far(), self._records, self._times)
+        return columns(block.so_far(), self._timetable)
 
     def __exit__(self, *error: Any) -> None:
         self._store.__exit__(*error)
 
     def finish(self, block: Block) -> None:
         """Write the state at its end, which a reload gives back, then the result."""
-        self._store.save(block, 0, self._shown, now=True)
-        found = columns(block.harvest(), self._records, self._times)
-        self._store.add(0, 1, found)
+        self._store.save(block, self._shard.start, self._shown, now=True)
+        self._store.add(self._shard, columns(block.harvest(), self._timetable))
         self._store.done({"lanes": 1})

@@ -9,20 +9,22 @@ from typing import TYPE_CHECKING, Any, Literal
 import jax
 import numpy as np
 
-from . import status as codes
-from .axes import SEED, axes_of
-from .dataset import Part, assemble
-from .drive import Compaction, Stats
-from .files import read_json
-from .keys import as_key
-from .launch import from_first, together
-from .plan import free_memory
-from .program import highest
-from .provenance import provenance
-from .record import Record
+from .. import status as codes
+from .._disk.dataset import assemble
+from .._disk.files import read_json
+from .._disk.grid import Grid
+from .._disk.store import Store
+from .._run.drive import Compaction, Stats
+from ..keys import as_key
+from ..processes import from_first, together
+from ..program import highest
+from ..provenance import provenance
+from ..record import Record
+from .axes import SEED
+from .group import free_memory
+from .plan import Plan
+from .request import Request
 from .share import run_all, usable, workers
-from .store import Store
-from .work import Asked, Work
 
 if TYPE_CHECKING:
     import xarray
@@ -110,7 +112,7 @@ def sweep(
         >>> dict(ds.value.sizes), ds.value.sel(rate=0.25, seed=0).values.tolist()
         ({'rate': 2, 'seed': 3, 'value_0': 2}, [0.0625, 0.0625])
     """
-    from ._solve import _check_steps
+    from .._run.solve import _check_steps
 
     _check_steps(steps)
     if blocks is not None and blocks < 1:
@@ -127,39 +129,29 @@ def sweep(
     ):
         if given not in allowed:
             raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {given!r}")
-    key = as_key(key)
     keep: Compaction = compact if compact != "auto" else "auto" if store is None else "steps"
-    asked = Asked(
-        build=build,
-        axes=axes_of(build, over, seeds),
-        key=(str(jax.random.key_impl(key)), np.asarray(jax.random.key_data(key))),
-        steps=steps,
-        record=record,
-        until=until,
-        lanes=lanes,
-        chunk=chunk,
-        compact=keep,
-        coupling=coupling,
-    )
-    work = Work(asked, mesh)
-    layout = work.layout()
-    axes = {n: v for n, v in work.labels.items() if n != SEED}
-    origin = provenance(work.plans[0].method, key, steps=steps, over=axes, seeds=work.labels[SEED])
+    how = {"lanes": lanes, "chunk": chunk, "compact": keep, "coupling": coupling}
+    request = Request.of(build, over, seeds, key, steps, record, until, **how)
+    plan = Plan(request, mesh)
+    layout, words = plan.layout(), request.axes.words
+    own = words.pop(SEED)
+    origin = provenance(plan.groups[0].method, as_key(key), steps=steps, over=words, seeds=own)
 
     def widths() -> np.ndarray:
         if (found := _stored_widths(store)) is not None:
             return found
         if executor is None:
-            return work.widths(memory_limit, blocks or processes)
+            return plan.widths(memory_limit, blocks or processes)
         many = workers(executor)
         free = free_memory()
         # a pool's workers share this machine
-        return work.widths(memory_limit or (free and free // many), blocks or many)
+        return plan.widths(memory_limit or (free and free // many), blocks or many)
 
-    none = np.zeros((len(work.plans), 2), np.int32)
-    grid = work.grid(from_first(together(lambda: widths() if index == 0 else none)))
+    none = np.zeros((len(plan.groups), 2), np.int32)
+    grid = plan.grid(from_first(together(lambda: widths() if index == 0 else none)))
 
     def opened(path: str | Path) -> Store:
+        levels = [group.loop.levels for group in plan.groups]
         config = {
             "kind": "sweep",
             "grid": grid.as_json(),
@@ -169,12 +161,12 @@ def sweep(
             "cites": origin["cites"],
             "coupling": coupling,
             "compact": keep,
-            "lanes": [plan.task.levels.outer + " " + plan.task.levels.inner for plan in work.plans],
+            "lanes": [f"{level.outer} {level.inner}" for level in levels],
             "x64": origin["x64"],
-            "parts": [plan.fingerprint() for plan in work.plans],
+            "parts": [group.fingerprint() for group in plan.groups],
         }
-        if asked.axes.digests:
-            config["axes"] = asked.axes.digests
+        if request.axes.digests:
+            config["axes"] = request.axes.digests
         return Store(path, config, index)
 
     stats = Stats()
@@ -183,9 +175,9 @@ def sweep(
         if store is not None:
             first = together(lambda: opened(store) if index == 0 else None)
             folder = held.enter_context(together(lambda: first or opened(store)))
-        shards = run_all(work, grid, layout, stats, folder, executor, progress)
+        shards = run_all(plan, grid, layout, stats, folder, executor, progress)
         if folder is not None and index == 0:
-            folder.done({"lanes": grid.places()[-1][-1]})
+            folder.done({"lanes": grid.shards()[-1].stop})
     dataset = assemble(grid, layout, shards)
     dataset.attrs = {"provenance": json.dumps(origin), "stats": json.dumps(stats.as_dict())}
     if throw:
@@ -200,7 +192,7 @@ def _stored_widths(store: str | Path | None) -> np.ndarray | None:
     config = read_json(Path(store) / "config.json")
     if config.get("kind") != "sweep":
         return None
-    return np.asarray([Part(**part).width for part in config["grid"]["parts"]], np.int32)
+    return np.asarray([part.width for part in Grid.from_json(config["grid"]).parts], np.int32)
 
 
 def _throw(dataset: "xarray.Dataset") -> None:

@@ -1,7 +1,6 @@
 """Some lanes on their way: their arrays on the devices, the two programs that move them, and their results on the
 host."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,27 +9,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from .lanes import Kind
-from .loop import NEVER, Carry, Lane, Tables, Task
+from ..program import Traced, call, compiled, trace
+from ..status import RUNNING
+from .levels import Kind
+from .loop import Carry, Lane, Loop
 from .mesh import Split
-from .program import Traced, call, compiled, trace
-from .status import RUNNING
+from .system import Tables
 
 FEWEST = 4  # lanes: below this a matrix product is no faster, and its last bits differ most
 SHRINK = 2  # compaction waits until this factor is to be had
-
-
-def tables(times: Sequence[np.ndarray], steps: int) -> Tables:
-    """The run-time tables of a run, each schedule closed by `NEVER`; in NumPy, which costs a call least."""
-    return Tables(tuple(np.append(t, NEVER).astype(np.int32) for t in times), np.asarray(steps, np.int32))
 
 
 @dataclass
 class Block:
     """Lanes that run together: `outer` and `inner` say which of the block's lanes are still carried."""
 
-    task: Task
-    system: list[Array]
+    loop: Loop
+    arrays: list[Array]
     streams: Array
     tables: Tables
     split: Split
@@ -43,24 +38,24 @@ class Block:
 
     @classmethod
     def begin(
-        cls, task: Task, system: list[Array], keys: Array, streams: Array, when: Tables, split: Split, t0: int
+        cls, loop: Loop, arrays: list[Array], keys: Array, streams: Array, when: Tables, split: Split, t0: int
     ) -> "Block":
         """Lanes at their starting points."""
-        outer, inner = _width(task, system, keys, "outer"), _width(task, system, keys, "inner")
-        system, keys, streams = _put(task, split, system, keys, streams)
+        outer, inner = _width(loop, arrays, keys, "outer"), _width(loop, arrays, keys, "inner")
+        arrays, keys, streams = _put(loop, split, arrays, keys, streams)
         start = np.asarray(t0, np.int32)
-        args = (system, keys, start, when)
-        traced = task.kept.get(
-            ("begin", split, task.levels),
+        args = (arrays, keys, start, when)
+        traced = loop.kept.get(
+            ("begin", split, loop.levels),
             args,
-            lambda: trace(task.begin, *_local(task, split, system, keys, (start, when))),
+            lambda: trace(loop.begin, *_local(loop, split, arrays, keys, (start, when))),
         )
-        carry_axes = _carry_axes(task, jax.tree.unflatten(traced.tree, range(traced.tree.num_leaves)), split.level)
-        wrap = split.wrap(_in_axes(task, split, system, keys, (start, when)), carry_axes)
+        carry_axes = _carry_axes(loop, jax.tree.unflatten(traced.tree, range(traced.tree.num_leaves)), split.level)
+        wrap = split.wrap(_in_axes(loop, split, arrays, keys, (start, when)), carry_axes)
         run, program, new = compiled(traced, args, (), wrap, layout=split)
         carry = run(args, ())
         cost = program.compile_seconds if new else 0.0
-        return cls(task, system, streams, when, split, carry, t0, np.arange(outer), np.arange(inner), None, cost)
+        return cls(loop, arrays, streams, when, split, carry, t0, np.arange(outer), np.arange(inner), None, cost)
 
     def advance(self, t1: int) -> None:
         """Run to step `t1`, or until no lane is left."""
@@ -72,18 +67,18 @@ class Block:
     def program(self) -> tuple[Any, Any]:
         """The program that advances the lanes as they are laid out now, compiled at its first use."""
         if self._program is None:
-            task, split, args = self.task, self.split, self._args(self.t)
+            loop, split, args = self.loop, self.split, self._args(self.t)
             shared = args[2:]
-            axes = _carry_axes(task, self.carry, split.level)
+            axes = _carry_axes(loop, self.carry, split.level)
 
             def look() -> Traced:
-                local = _local(task, split, self.system, self.streams, shared)
+                local = _local(loop, split, self.arrays, self.streams, shared)
                 carry = [split.local(x, axis) for x, axis in zip(jax.tree.leaves(self.carry), axes, strict=True)]
-                return trace(task.advance, *local, jax.tree.unflatten(jax.tree.structure(self.carry), carry))
+                return trace(loop.advance, *local, jax.tree.unflatten(jax.tree.structure(self.carry), carry))
 
-            name = ("advance", split, task.levels)
-            traced = task.kept.get(name, (*args, self.carry), look)
-            wrap = split.wrap([*_in_axes(task, split, self.system, self.streams, shared), *axes], axes)
+            name = ("advance", split, loop.levels)
+            traced = loop.kept.get(name, (*args, self.carry), look)
+            wrap = split.wrap([*_in_axes(loop, split, self.arrays, self.streams, shared), *axes], axes)
             run, program, new = compiled(traced, args, self.carry, wrap, layout=split)
             self.compile_seconds += program.compile_seconds if new else 0.0
             self._program = run, program
@@ -93,7 +88,7 @@ class Block:
 
     def _args(self, t1: int) -> tuple:
         positions = tuple(np.asarray(np.searchsorted(times, self.t), np.int32) for times in self.tables.times)
-        return self.system, self.streams, np.asarray(self.t, np.int32), positions, np.asarray(t1, np.int32), self.tables
+        return self.arrays, self.streams, np.asarray(self.t, np.int32), positions, np.asarray(t1, np.int32), self.tables
 
     # -- the host's view -----------------------------------------------------------------------------------------------
 
@@ -106,19 +101,19 @@ class Block:
         return bool((self.codes() == RUNNING).any())
 
     def _lanes(self, x: Any) -> np.ndarray:
-        x, levels = np.asarray(x), self.task.levels
+        x, levels = np.asarray(x), self.loop.levels
         x = x if levels.outer != "none" else x[None]
         return x if levels.inner != "none" else np.expand_dims(x, 1)
 
     def so_far(self) -> tuple[Lane, tuple]:
         """`harvest` with the present step and readout of the lanes that run, whose code says that they do."""
-        levels = self.task.levels
-        task = replace(self.task, levels=replace(levels, outer="none" if levels.outer == "none" else "inside"))
-        return self.harvest(call(task.so_far, self.system, self.carry.state, self.carry.lane, jnp.int32(self.t)))
+        levels = self.loop.levels
+        loop = replace(self.loop, levels=replace(levels, outer="none" if levels.outer == "none" else "inside"))
+        return self.harvest(call(loop.so_far, self.arrays, self.carry.state, self.carry.lane, jnp.int32(self.t)))
 
     def harvest(self, lane: Lane | None = None) -> tuple[Lane, tuple]:
         """What the lanes have to show, as NumPy arrays (outer, inner, ...) over all lanes of the block."""
-        levels = self.task.levels
+        levels = self.loop.levels
         lanes = (self.carry.lane if lane is None else lane)._replace(stops=())
 
         def rows(buffer):
@@ -141,9 +136,9 @@ class Block:
         alive = self.codes() == RUNNING
         outer, inner = alive.any(1), alive.any(0)
         keep_outer, keep_inner = np.arange(len(outer)), np.arange(len(inner))
-        if self.task.levels.outer == "inside":
+        if self.loop.levels.outer == "inside":
             keep_outer = _fill(outer, 1)
-        if self.task.levels.inner != "none":
+        if self.loop.levels.inner != "none":
             keep_inner = _fill(inner, FEWEST)
         shape = {"outer": keep_outer, "inner": keep_inner}
         if len(shape[self.split.level]) % self.split.devices:
@@ -155,7 +150,7 @@ class Block:
     def keep(self, outer: np.ndarray, inner: np.ndarray) -> None:
         """Drop all lanes but these, after harvesting everything."""
         self.results = jax.tree.map(np.array, self.harvest())
-        levels = self.task.levels
+        levels = self.loop.levels
         at = {"outer": outer, "inner": inner}
 
         def take(x, axes):
@@ -167,17 +162,17 @@ class Block:
         def axes(kind: Kind, i: int):
             return {level: levels.place(kind, i, level) for level in ("outer", "inner")}
 
-        system = [take(x, axes("system", i)) for i, x in enumerate(self.system)]
+        arrays = [take(x, axes("system", i)) for i, x in enumerate(self.arrays)]
         streams = take(self.streams, axes("key", 0))
-        places = [_carry_axes(self.task, self.carry, level) for level in ("outer", "inner")]
+        places = [_carry_axes(self.loop, self.carry, level) for level in ("outer", "inner")]
         leaves, structure = jax.tree.flatten(self.carry)
         leaves = [take(x, {"outer": o, "inner": i}) for x, o, i in zip(leaves, *places, strict=True)]
-        self.system, _, self.streams = _put(self.task, self.split, system, streams, streams)
+        self.arrays, _, self.streams = _put(self.loop, self.split, arrays, streams, streams)
         self.carry = jax.tree.unflatten(
             structure,
             [
                 self.split.put(x, a)
-                for x, a in zip(leaves, _carry_axes(self.task, self.carry, self.split.level), strict=True)
+                for x, a in zip(leaves, _carry_axes(self.loop, self.carry, self.split.level), strict=True)
             ],
         )
         self.outer, self.inner, self._program = self.outer[outer], self.inner[inner], None
@@ -190,37 +185,37 @@ def _fill(alive: np.ndarray, fewest: int) -> np.ndarray:
     return np.sort(order[:width])
 
 
-def _width(task: Task, system: list[Array], keys: Array, level: Any) -> int:
-    for i, x in enumerate(system):
-        axis = task.levels.place("system", i, level)
+def _width(loop: Loop, arrays: list[Array], keys: Array, level: Any) -> int:
+    for i, x in enumerate(arrays):
+        axis = loop.levels.place("system", i, level)
         if axis is not None:
             return x.shape[axis]
-    axis = task.levels.place("key", 0, level)
+    axis = loop.levels.place("key", 0, level)
     return 1 if axis is None else keys.shape[axis]
 
 
-def _in_axes(task: Task, split: Split, system: list[Array], keys: Array, shared: PyTree) -> list[int | None]:
-    place = task.levels.place
-    own = [place("system", i, split.level) for i in range(len(system))]
+def _in_axes(loop: Loop, split: Split, arrays: list[Array], keys: Array, shared: PyTree) -> list[int | None]:
+    place = loop.levels.place
+    own = [place("system", i, split.level) for i in range(len(arrays))]
     return [*own, place("key", 0, split.level), *[None] * len(jax.tree.leaves(shared))]
 
 
-def _carry_axes(task: Task, carry: Carry, level: Any) -> list[int | None]:
-    levels = task.levels
+def _carry_axes(loop: Loop, carry: Carry, level: Any) -> list[int | None]:
+    levels = loop.levels
     state = [levels.place("state", i, level) for i in range(len(jax.tree.leaves(carry.state)))]
     lane = [levels.place("lane", 0, level)] * len(jax.tree.leaves(carry.lane))
     return [*state, *lane, *[levels.buffer_place(level)] * len(jax.tree.leaves(carry.rows))]
 
 
-def _local(task: Task, split: Split, system: list[Array], keys: Array, shared: tuple) -> tuple:
-    axes = _in_axes(task, split, system, keys, ())
-    own = [split.local(x, axis) for x, axis in zip([*system, keys], axes, strict=True)]
+def _local(loop: Loop, split: Split, arrays: list[Array], keys: Array, shared: tuple) -> tuple:
+    axes = _in_axes(loop, split, arrays, keys, ())
+    own = [split.local(x, axis) for x, axis in zip([*arrays, keys], axes, strict=True)]
     return (own[:-1], own[-1], *shared)
 
 
 def _put(
-    task: Task, split: Split, system: list[Array], keys: Array, streams: Array
+    loop: Loop, split: Split, arrays: list[Array], keys: Array, streams: Array
 ) -> tuple[list[Array], Array, Array]:
-    axes = _in_axes(task, split, system, keys, ())
-    own = [split.put(x, axis) for x, axis in zip([*system, keys], axes, strict=True)]
+    axes = _in_axes(loop, split, arrays, keys, ())
+    own = [split.put(x, axis) for x, axis in zip([*arrays, keys], axes, strict=True)]
     return own[:-1], own[-1], split.put(streams, axes[-1])

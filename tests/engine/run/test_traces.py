@@ -13,7 +13,7 @@ import pytest
 
 import theorylab as tl
 from tests.engine.problems import Linear, Objective, Relax
-from theorylab.engine import block, traces
+from theorylab.engine._run import block, traces
 
 X0 = jnp.asarray([1.0, 2.0])
 SCALE = 1.0

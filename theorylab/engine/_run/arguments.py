@@ -4,8 +4,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from .method import Method
-from .modules import is_nnx
+from ..method import Method
+from ..modules import is_nnx
 
 
 def check_method(method: Any, problem: Any) -> None:

@@ -11,70 +11,78 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import status as codes
-from .block import Block
-from .dataset import Grid, Part
-from .drive import Stats
-from .launch import gathered, together
-from .program import highest
-from .progress import Progress
-from .store import Store
-from .work import Asked, Work
+from .. import status as codes
+from .._disk.grid import Grid, Rectangle, Shard
+from .._disk.store import Store
+from .._run.block import Block
+from .._run.drive import Stats
+from .._run.progress import Progress
+from ..processes import gathered, together
+from ..program import highest
+from .plan import Plan
+from .request import Request
 
 Arrays = dict[str, np.ndarray]
 POLL = 0.05  # seconds between looks at the futures
 
 
 def run_all(
-    work: Work,
+    plan: Plan,
     grid: Grid,
     layout: Mapping[str, Any],
     stats: Stats,
     folder: Store | None,
     executor: Any,
     progress: bool,
-) -> list[tuple[Part, list[int], Arrays]]:
+) -> list[tuple[Shard, Arrays]]:
     """Every block with its variables, in every process; what a store holds is not run again.
 
     **Raises** what a block raises, and `RuntimeError` when another process has ended too early.
     """
-    index, processes, places = jax.process_index(), jax.process_count(), grid.places()
-    missing = [n for n, (*_, start, stop) in enumerate(places) if folder is None or not folder.has(start, stop)]
+    index, processes, shards = jax.process_index(), jax.process_count(), grid.shards()
+    steps = plan.request.timetable.steps
+    missing = [n for n, shard in enumerate(shards) if folder is None or not folder.has(shard)]
     together(lambda: None)  # before anybody writes, so that all see the same blocks missing
     shares = [missing[process::processes] for process in range(processes)]
     found: dict[int, Arrays] = {}
-    with Progress(progress and index == 0, "sweep", work.asked.steps * len(shares[index])) as bar:
+    with Progress(progress and index == 0, "sweep", steps * len(shares[index])) as bar:
         if executor is None:
-            run = _here(work, grid, shares[index], stats, folder, bar)
+            run = _here(plan, grid, shares[index], stats, folder, bar)
         else:
-            tasks = {n: (grid.parts.index(places[n][0]), places[n][1], places[n][0].width) for n in missing}
-            run = _elsewhere(executor, packed(work.asked), tasks, stats)
+            tasks = {n: _task(grid, shards[n]) for n in missing}
+            run = _elsewhere(executor, packed(plan.request), tasks, stats)
         for count, (n, arrays) in enumerate(run, 1):
-            *_, start, stop = places[n]
             if folder is None:
                 found[n] = arrays
             else:
-                folder.add(start, stop, arrays)
-                folder.forget(start)
-            bar.at(count * work.asked.steps)
+                folder.add(shards[n], arrays)
+                folder.forget(shards[n])
+            bar.at(count * steps)
     if folder is not None:
-        folder.wait({p: [places[n][2:] for n in share] for p, share in enumerate(shares) if p != index})
-        found = {n: folder.shard(start, stop) for n, (*_, start, stop) in enumerate(places)}
+        folder.wait({p: [shards[n] for n in share] for p, share in enumerate(shares) if p != index})
+        found = {n: folder.read(shard) for n, shard in enumerate(shards)}
     elif processes > 1:
-        found = _exchanged(found, shares, places, layout)
-    return [(part, block, found[n]) for n, (part, block, *_) in enumerate(places)]
+        found = _exchanged(found, shares, shards, layout)
+    return [(shard, found[n]) for n, shard in enumerate(shards)]
+
+
+Task = tuple[int, Rectangle, tuple[int, int]]  # which group, which of its lanes, and how wide its blocks are
+
+
+def _task(grid: Grid, shard: Shard) -> Task:
+    return grid.parts.index(shard.part), shard.block, shard.part.width
 
 
 def _here(
-    work: Work, grid: Grid, share: Sequence[int], stats: Stats, folder: Store | None, bar: Progress
+    plan: Plan, grid: Grid, share: Sequence[int], stats: Stats, folder: Store | None, bar: Progress
 ) -> Iterator[tuple[int, Arrays]]:
     """Blocks one after the other."""
-    places = grid.places()
+    shards = grid.shards()
     for count, n in enumerate(share):
-        part, block, start, _ = places[n]
-        saves = None if folder is None else folder.running(start, functools.partial(work.so_far, lanes=block))
-        show = _shower(bar, count * work.asked.steps)
-        yield n, work.run(grid.parts.index(part), block, part.width, stats, [show], saves)
+        shown = functools.partial(plan.so_far, block=shards[n].block)
+        saves = None if folder is None else folder.running(shards[n], shown)
+        show = _shower(bar, count * plan.request.timetable.steps)
+        yield n, plan.run(*_task(grid, shards[n]), stats, [show], saves)
 
 
 def _shower(bar: Progress, before: int) -> Callable[[Block], None]:
@@ -85,10 +93,10 @@ def _shower(bar: Progress, before: int) -> Callable[[Block], None]:
 
 
 def _exchanged(
-    found: Mapping[int, Arrays], shares: Sequence[Sequence[int]], places: Sequence, layout: Mapping[str, Any]
+    found: Mapping[int, Arrays], shares: Sequence[Sequence[int]], shards: Sequence[Shard], layout: Mapping[str, Any]
 ) -> dict[int, Arrays]:
     """All processes' blocks, in every process: in rounds, lanes in one axis and padded to the widest block."""
-    widest = max(stop - start for *_, start, stop in places)
+    widest = max(shard.block.lanes for shard in shards)
     blank = {n: np.zeros((widest, *v["shape"]), jnp.dtype(v["dtype"])) for n, v in layout["variables"].items()}
     whole = {}
     for turn in range(max(map(len, shares))):
@@ -99,11 +107,9 @@ def _exchanged(
         everyone = gathered(own)
         for process, share in enumerate(shares):
             for n in share[turn : turn + 1]:
-                o0, o1, i0, i1 = places[n][1]
-                shape = o1 - o0, i1 - i0
+                block = shards[n].block
                 whole[n] = {
-                    name: x[process, : shape[0] * shape[1]].reshape(*shape, *x.shape[2:])
-                    for name, x in everyone.items()
+                    name: x[process, : block.lanes].reshape(*block.shape, *x.shape[2:]) for name, x in everyone.items()
                 }
     return whole
 
@@ -135,15 +141,15 @@ class Parcel(NamedTuple):
     x64: bool
 
 
-def packed(asked: Asked) -> Parcel:
-    """**Raises** `TypeError` when something in what was asked cannot travel."""
+def packed(request: Request) -> Parcel:
+    """**Raises** `TypeError` when something in the request cannot travel."""
     try:
         import cloudpickle as pickler
     except ImportError:
         pickler = pickle
     settings: Any = jax.config
     try:
-        return Parcel(pickler.dumps(asked), bool(settings.jax_enable_x64))
+        return Parcel(pickler.dumps(request), bool(settings.jax_enable_x64))
     except Exception as error:
         cure = "install cloudpickle (theorylab[sweeps])" if pickler is pickle else "make them from plain arrays"
         raise TypeError(
@@ -152,21 +158,19 @@ def packed(asked: Asked) -> Parcel:
 
 
 @highest
-def run(parcel: Parcel, number: int, block: list[int], width: tuple[int, int]) -> tuple[dict, dict]:
+def run(parcel: Parcel, number: int, block: Rectangle, width: tuple[int, int]) -> tuple[dict, dict]:
     """In the worker: the variables of one block, and what it cost."""
     stats = Stats()
     with jax.enable_x64(parcel.x64):
-        return _work(parcel).run(number, block, width, stats), stats.as_dict()
+        return _plan(parcel).run(number, block, width, stats), stats.as_dict()
 
 
 @functools.lru_cache(maxsize=1)
-def _work(parcel: Parcel) -> Work:
-    return Work(pickle.loads(parcel.content))
+def _plan(parcel: Parcel) -> Plan:
+    return Plan(pickle.loads(parcel.content))
 
 
-def _elsewhere(
-    executor: Any, parcel: Parcel, tasks: Mapping[int, tuple[int, list[int], tuple[int, int]]], stats: Stats
-) -> Iterator[tuple[int, Arrays]]:
+def _elsewhere(executor: Any, parcel: Parcel, tasks: Mapping[int, Task], stats: Stats) -> Iterator[tuple[int, Arrays]]:
     """The blocks as they come back: what they are called in `tasks`, and their variables.
 
     **Raises** what a block raises, with what came back before it kept.

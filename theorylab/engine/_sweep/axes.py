@@ -102,6 +102,19 @@ class Axes:
         static = {dim for axis in self.static.values() for dim in axis.dims}
         return [dim for dim in self.labels if dim in static]
 
+    @property
+    def words(self) -> dict[str, list]:
+        """The labels of all dimensions as JSON has them, the seed's last."""
+        words = {dim: x.tolist() if isinstance(x, np.ndarray) else x for dim, x in self.labels.items()}
+        return words | {SEED: self.seeds.tolist()}
+
+    def as_json(self) -> dict[str, Any]:
+        """What the labels alone do not say of the result's coordinates."""
+        numbers = {dim: x.dtype.name for dim, x in self.labels.items() if isinstance(x, np.ndarray)}
+        arrays = {name: (dims, np.asarray(x)) for name, (dims, x) in self.coordinates.items()}
+        further = {n: {"dims": list(d), "values": x.tolist(), "dtype": x.dtype.str} for n, (d, x) in arrays.items()}
+        return {"coordinates": numbers} | ({"further": further} if further else {})
+
     def at(self, places: Mapping[str, int]) -> tuple[dict[str, Any], dict[str, Axis]]:
         """The values of the static axes at a place of each fixed dimension, and the other axes there."""
         static = {name: axis.at(places) for name, axis in self.static.items()}

@@ -2,8 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +10,11 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from .._run.loop import Carry, Lane
+from .._run.system import Timetable
+from ..status import NAMES, RUNNING
 from .files import StoreError, read_arrays, read_json
-from .loop import Lane
-from .record import Record
-from .status import NAMES, RUNNING
+from .grid import Grid, Shard
 
 if TYPE_CHECKING:
     import xarray
@@ -23,66 +23,19 @@ SCHEMA = 1  # of the files of a store
 SHOWN = "shown."  # before the names of variables in a saved state
 
 
-@dataclass(frozen=True)
-class Part:
-    """Lanes that run as one program: the values of the static axes, the two levels, and the blocks (outer from, to,
-    inner from, to)."""
-
-    static: dict[str, Any]
-    outer: list[str]
-    inner: list[str]
-    blocks: list[list[int]]
-
-    @property
-    def width(self) -> tuple[int, int]:
-        """What every block is padded to, so that one program serves all."""
-        o0, o1, i0, i1 = self.blocks[0]
-        return o1 - o0, i1 - i0
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The axes of a sweep, in the order of the result, and how its lanes are cut. A solve has none."""
-
-    axes: dict[str, list]
-    parts: list[Part]
-
-    def size(self, names: Iterable[str]) -> int:
-        return int(np.prod([len(self.axes[name]) for name in names], dtype=int))
-
-    def places(self) -> list[tuple[Part, list[int], int, int]]:
-        """All blocks in order, each with its range in the count of lanes."""
-        out, start = [], 0
-        for part in self.parts:
-            for block in part.blocks:
-                stop = start + (block[1] - block[0]) * (block[3] - block[2])
-                out.append((part, block, start, stop))
-                start = stop
-        return out
-
-    def as_json(self) -> dict[str, Any]:
-        return {"axes": self.axes, "parts": [asdict(part) for part in self.parts]}
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> "Grid":
-        return cls(content["axes"], [Part(**part) for part in content["parts"]])
-
-
-def schedule(records: Sequence[Record], times: Sequence[np.ndarray]) -> dict[str, list]:
+def schedule(timetable: Timetable) -> dict[str, list[int]]:
     """The dimensions that records span: `step`, `step_2`, ..., one for each set of times, and which record has
     which."""
     dims: dict[str, list[int]] = {}
-    for record, t in zip(records, times, strict=True):
+    for record, t in zip(timetable.records, timetable.times, strict=True):
         if record.series and t.tolist() not in dims.values():
             dims["step" if not dims else f"step_{len(dims) + 1}"] = t.tolist()
     return dims
 
 
-def columns(
-    harvest: tuple[Lane, tuple], records: Sequence[Record], times: Sequence[np.ndarray]
-) -> dict[str, np.ndarray]:
+def columns(harvest: tuple[Lane, tuple], timetable: Timetable) -> dict[str, np.ndarray]:
     """The variables of some lanes, (outer, inner, ...): rows after a lane's end, or its present step, are NaN."""
-    lane, rows = harvest
+    (lane, rows), (records, times, _) = harvest, timetable
     out = {"status": lane.code, "steps": lane.steps, **_leaves("value", lane.value)}
     for r, record in enumerate(records):
         # a row at the border of a chunk belongs to the next chunk
@@ -107,11 +60,14 @@ def _with_nan(x: np.ndarray) -> np.ndarray:
     return x if np.issubdtype(x.dtype, np.inexact) or x.dtype.name == "bfloat16" else x.astype(float)
 
 
-def describe(found: Mapping[str, np.ndarray], records: Sequence[Record], times: Sequence[np.ndarray]) -> dict[str, Any]:
-    """What a configuration says of the variables: dimensions beyond the lanes, shapes, dtypes."""
-    dims, variables = schedule(records, times), {}
-    of = {name: t for record, t in zip(records, times, strict=True) for name in record.series}
-    for name, x in found.items():
+def describe(shapes: Carry, timetable: Timetable) -> dict[str, Any]:
+    """What a configuration says of the variables, from the shapes of one lane: dimensions beyond the lanes, shapes,
+    dtypes."""
+    lane = shapes.lane._replace(stops=())
+    blank = jax.tree.map(lambda x: np.zeros((1, 1, *x.shape), x.dtype), (lane, shapes.rows))
+    dims, variables = schedule(timetable), {}
+    of = {n: t for record, t in zip(timetable.records, timetable.times, strict=True) for n in record.series}
+    for name, x in columns(blank, timetable).items():
         root = name.split(".")[0]
         along = next((dim for dim, t in dims.items() if root in of and of[root].tolist() == t), None)
         rest = x.shape[3:] if along else x.shape[2:]
@@ -123,10 +79,10 @@ def describe(found: Mapping[str, np.ndarray], records: Sequence[Record], times: 
     return {"dims": dims, "variables": variables}
 
 
-Blocks = Iterable[tuple[Part, list[int], Mapping[str, np.ndarray]]]
+Found = Iterable[tuple[Shard, Mapping[str, np.ndarray]]]
 
 
-def assemble(grid: Grid, layout: Mapping[str, Any], shards: Blocks, under_way: Blocks = ()) -> "xarray.Dataset":
+def assemble(grid: Grid, layout: Mapping[str, Any], shards: Found, under_way: Found = ()) -> "xarray.Dataset":
     """The dataset of a grid from its blocks that are finished and those that run; other lanes have not run."""
     import xarray
 
@@ -137,8 +93,8 @@ def assemble(grid: Grid, layout: Mapping[str, Any], shards: Blocks, under_way: B
         name: np.full([*shape, *v["shape"]], np.nan if np.dtype(v["dtype"]).kind in "fc" else 0, v["dtype"])
         for name, v in layout["variables"].items()
     }
-    blocks = [(True, *block) for block in shards] + [(False, *block) for block in under_way]
-    for finished, part, (o0, o1, i0, i1), arrays in blocks:
+    blocks = [(True, *shard) for shard in shards] + [(False, *shard) for shard in under_way]
+    for finished, (part, block, *_), arrays in blocks:
         order = [*part.outer, *part.inner]
         at = tuple(grid.axes[n].index(part.static[n]) if n in part.static else slice(None) for n in names)
         free = [n for n in names if n not in part.static]
@@ -146,12 +102,12 @@ def assemble(grid: Grid, layout: Mapping[str, Any], shards: Blocks, under_way: B
         levels = (grid.size(part.outer), grid.size(part.inner))
         back = [order.index(n) for n in free]
         lanes = np.zeros(levels, bool)
-        lanes[o0:o1, i0:i1] = True
+        lanes[block.slices] = True
         chosen = lanes.reshape(sizes).transpose(back)
         completed[at] |= chosen & finished
         for name, x in arrays.items():
             full = np.zeros((*levels, *x.shape[2:]), x.dtype)
-            full[o0:o1, i0:i1] = x
+            full[block.slices] = x
             rest = list(range(len(sizes), len(sizes) + x.ndim - 2))
             full = full.reshape((*sizes, *x.shape[2:])).transpose([*back, *rest])
             whole[name][at] = np.where(chosen.reshape((*chosen.shape, *[1] * len(rest))), full, whole[name][at])
@@ -166,17 +122,20 @@ def assemble(grid: Grid, layout: Mapping[str, Any], shards: Blocks, under_way: B
     return dataset
 
 
+def shard_file(path: Path, shard: Shard) -> Path:
+    return path / "shards" / f"{shard.start:09d}-{shard.stop:09d}.npz"
+
+
 def states(path: Path, start: int) -> list[Path]:
     """The saved states of the block that begins at lane `start`, the latest last."""
     found = (path / "state").glob(f"{start:09d}-*.npz")
     return sorted(found, key=lambda file: int(file.stem.split("-")[1]))
 
 
-def _last_state(path: Path, start: int, block: list[int], variables: Mapping) -> dict[str, np.ndarray] | None:
+def _last_state(path: Path, shard: Shard, variables: Mapping) -> dict[str, np.ndarray] | None:
     """The variables in the latest state that can be read of a block that runs."""
-    o0, o1, i0, i1 = block
-    expected = {name: (o1 - o0, i1 - i0, *v["shape"]) for name, v in variables.items()}
-    for file in reversed(states(path, start)):
+    expected = {name: (*shard.block.shape, *v["shape"]) for name, v in variables.items()}
+    for file in reversed(states(path, shard.start)):
         try:
             arrays = read_arrays(file)
         except StoreError as error:
@@ -235,12 +194,12 @@ def load(path: str | Path) -> "xarray.Dataset":
 
     try:
         grid, shards, under_way = Grid.from_json(config["grid"]), [], []
-        for part, block, start, stop in grid.places():
-            file = path / "shards" / f"{start:09d}-{stop:09d}.npz"
+        for shard in grid.shards():
+            file = shard_file(path, shard)
             if file.is_file():
-                shards.append((part, block, read_arrays(file)))
-            elif (found := _last_state(path, start, block, config["layout"]["variables"])) is not None:
-                under_way.append((part, block, found))
+                shards.append((shard, read_arrays(file)))
+            elif (found := _last_state(path, shard, config["layout"]["variables"])) is not None:
+                under_way.append((shard, found))
         dataset = assemble(grid, config["layout"], shards, under_way)
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise StoreError(

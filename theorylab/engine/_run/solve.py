@@ -12,25 +12,25 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Int, Int8, PyTree
 
-from ..numerics.checked import takes
-from . import status as codes
+from ...numerics.checked import takes
+from .. import status as codes
+from .._disk.store import SolveStore
+from ..keys import as_key, stream
+from ..method import Method
+from ..modules import parted, placed, whole
+from ..program import highest
+from ..provenance import provenance
+from ..record import Record, as_records
+from ..status import Status, from_code
+from ..until import as_stops
 from .arguments import check_method, check_optimiser, is_transformation
-from .block import Block, tables
+from .block import Block
 from .drive import Stats, drive
-from .keys import as_key, stream
-from .lanes import split as split_arrays
-from .loop import Carry, Task, checked
+from .loop import Carry, Loop, checked
 from .mesh import Split, as_mesh
-from .method import Method
-from .modules import parted, placed, whole
-from .program import highest
 from .progress import Progress
-from .provenance import provenance
-from .record import Record, as_records
-from .status import Status, from_code
-from .store import SolveStore
+from .system import System, Timetable, split
 from .traces import kept
-from .until import as_stops
 
 
 class Trace(eqx.Module):
@@ -181,31 +181,29 @@ def solve(
     if state is not None and x0 is not None:
         raise ValueError("x0 and state both say where to start; give one")
     problem, x0 = placed(problem, x0)
-    times = [one.when.times(t0 + steps) for one in records]
-    times = [t[t > t0] if t0 else t for t in times]
-    begin = x0 if state is None else state
-    asked = (method, problem, begin, records, stops)
-    system, rebuild = split_arrays(asked)
-    task = Task(rebuild, state is not None, kept=kept(asked, state is not None))
-    checked(task, system, key)
+    timetable = Timetable.of(records, t0 + steps, t0)
+    system = System(method, problem, x0 if state is None else state, records, stops)
+    arrays, rebuild = split(system)
+    loop = Loop(rebuild, state is not None, kept=kept(system, state is not None))
+    checked(loop, arrays, key)
     if adjoint not in (None, "scan"):
         raise ValueError(f"adjoint must be None or 'scan', got {adjoint!r}")
-    if adjoint == "scan" or any(isinstance(x, Tracer) for x in [*system, key]):
+    if adjoint == "scan" or any(isinstance(x, Tracer) for x in [*arrays, key]):
         host = {"store": store, "log": log, "progress": progress or None, "throw": throw or None}
         for name, given in host.items():
             if given is not None:
                 raise ValueError(
                     f"{name} needs the host, but this solve is traced (jit, vmap, grad or adjoint='scan'); drop it"
                 )
-        return _fused(task, system, key, t0, steps, times, (method, problem, records), bool(stops) and adjoint is None)
+        return _fused(loop, system, arrays, key, timetable, t0, bool(stops) and adjoint is None)
 
     stats = Stats()
-    split = Split() if mesh is None else Split(as_mesh(list(as_mesh(mesh).devices.flat)[:1]))
-    block = Block.begin(task, system, key, stream(key, "step"), tables(times, t0 + steps), split, t0)
+    device = Split() if mesh is None else Split(as_mesh(list(as_mesh(mesh).devices.flat)[:1]))
+    block = Block.begin(loop, arrays, key, stream(key, "step"), timetable.tables, device, t0)
     origin = provenance(method, key, steps=steps)
     saved = None
     if store is not None and jax.process_index() == 0:  # launched processes all do the same, and one writes
-        saved = SolveStore(store, task, system, key, records, times, (t0, steps), origin)
+        saved = SolveStore(store, loop, arrays, key, timetable, t0, origin)
     with contextlib.ExitStack() as held:
         hooks: list[Callable[[Block], None]] = []
         if saved is not None:
@@ -215,11 +213,11 @@ def solve(
         bar = held.enter_context(Progress(progress, type(method).__name__, t0 + steps))
         hooks.insert(0, lambda b: bar.at(b.t))
         if log is not None:
-            hooks.insert(1, _logger(log, records, times, block.t))
+            hooks.insert(1, _logger(log, timetable, block.t))
         drive(block, t0 + steps, stats, chunk=chunk, after=hooks)
         if saved is not None and not saved.finished:
             saved.finish(block)
-    solution = _solution(problem, block.carry, records, times, stats.as_dict(), origin)
+    solution = _solution(problem, block.carry, timetable, stats.as_dict(), origin)
     if throw:
         _throw(solution)
     return solution
@@ -261,7 +259,7 @@ def minimise(
         >>> [round(float(x), 6) for x in solution.value]
         [3.0, 3.0]
     """
-    from .gradient import Gradient, Objective
+    from ..gradient import Gradient, Objective
 
     _check_steps(steps)
     if not callable(fn):
@@ -279,7 +277,7 @@ def minimise(
     x0 = moved if x0 is not None else None
     problem = Objective(fn, tuple(args), has_aux, key is not None, rest)
     if "record" not in keywords:
-        from .record import every
+        from ..record import every
 
         keywords["record"] = Record(every(max(1, steps // 100)), loss=lambda problem, state: problem.watch(state))
     return solve(method, problem, x0, key=0 if key is None else key, steps=steps, **keywords)
@@ -292,19 +290,22 @@ def _check_steps(steps: Any) -> None:
         )
 
 
-def _fused(task, system, key, t0, steps, times, asked, may_stop) -> Solution:
-    method, problem, records = asked
-    when, start = jax.tree.map(jnp.asarray, tables(times, t0 + steps)), jnp.asarray(t0, jnp.int32)
-    carry = task.begin(system, key, start, when)
+def _fused(
+    loop: Loop, system: System, arrays: list[Array], key: Any, timetable: Timetable, t0: int, may_stop: bool
+) -> Solution:
+    when, start = jax.tree.map(jnp.asarray, timetable.tables), jnp.asarray(t0, jnp.int32)
+    carry = loop.begin(arrays, key, start, when)
     streams = stream(key, "step")
     if may_stop:
-        carry = task.advance(system, streams, start, tuple(jnp.int32(0) for _ in times), when.steps, when, carry)
+        carry = loop.advance(arrays, streams, start, tuple(jnp.int32(0) for _ in when.times), when.steps, when, carry)
     else:
-        carry = task.unrolled(system, streams, start, when, carry, steps)
-    return _solution(problem, carry, records, times, {}, {"method": type(method).__name__, "cites": list(method.cites)})
+        carry = loop.unrolled(arrays, streams, start, when, carry, timetable.steps - t0)
+    origin = {"method": type(system.method).__name__, "cites": list(system.method.cites)}
+    return _solution(system.problem, carry, timetable, {}, origin)
 
 
-def _solution(problem: Any, carry: Carry, records, times, stats: dict, origin: dict) -> Solution:
+def _solution(problem: Any, carry: Carry, timetable: Timetable, stats: dict, origin: dict) -> Solution:
+    records, times, _ = timetable
     lane, values, steps = carry.lane, {}, {}
     traced = isinstance(lane.steps, Tracer)
     for r, record in enumerate(records):
@@ -318,7 +319,8 @@ def _solution(problem: Any, carry: Carry, records, times, stats: dict, origin: d
     return Solution(whole(problem, lane.value), lane.code, lane.steps, Trace(values, steps), carry.state, stats, origin)
 
 
-def _logger(log, records, times, start) -> Callable[[Block], None]:
+def _logger(log: Callable[[int, dict], None], timetable: Timetable, start: int) -> Callable[[Block], None]:
+    records, times, _ = timetable
     seen = [int((t < start).sum()) for t in times]
 
     def call(block: Block) -> None:
