@@ -177,7 +177,7 @@ class _Data:
 
     def get(self, experiment: Experiment, again: bool = False, needed: bool = True) -> Any:
         """The dataset; None where it is not needed, which the other processes must hear too."""
-        from theorylab.engine.launch import agreed
+        from theorylab.engine.processes import agreed
 
         path = self.path(experiment, again)
         if again and needed:
@@ -195,7 +195,7 @@ class _Data:
         return dataset
 
     def help(self, experiment: Experiment) -> None:
-        from theorylab.engine.launch import agreed
+        from theorylab.engine.processes import agreed
 
         for again in (False, True):
             if agreed(False):
