@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
-from ..engine._solve import Solution, solve
+from ..engine._run.solve import Solution, solve
 from ..engine.gradient import Gradient
 from ..engine.keys import as_key, stream
 from ..engine.method import Method, as_structure, hyperparameter
