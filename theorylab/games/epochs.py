@@ -169,7 +169,7 @@ class EpochMethod(Method):
 
     @property
     @abc.abstractmethod
-    def order(self) -> str:
+    def order(self) -> orders.Order:
         """One of `orders.ORDERS`; a property here, so that it is not the second argument to type checkers."""
 
     @abc.abstractmethod

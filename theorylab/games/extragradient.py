@@ -38,7 +38,7 @@ class GradientDescentAscent(EpochMethod):
     """
 
     step_size: Any = eqx.field(converter=hyperparameter)
-    order: str = eqx.field(static=True, converter=orders.check, default="reshuffle")
+    order: orders.Order = eqx.field(static=True, converter=orders.check, default="reshuffle")
 
     def update(self, problem: Any, x: PyTree, memory: PyTree, oracles: tuple[Oracle, ...]) -> tuple[PyTree, PyTree]:
         """x - step_size F_i(x)."""
@@ -73,7 +73,7 @@ class Extragradient(EpochMethod):
 
     step_size: Any = eqx.field(converter=hyperparameter)
     extrapolation_step: Any = eqx.field(converter=hyperparameter)
-    order: str = eqx.field(static=True, converter=orders.check, default="reshuffle")
+    order: orders.Order = eqx.field(static=True, converter=orders.check, default="reshuffle")
 
     def update(self, problem: Any, x: PyTree, memory: PyTree, oracles: tuple[Oracle, ...]) -> tuple[PyTree, PyTree]:
         """x - step_size F_i(x - extrapolation_step F_i(x)); of two oracles the first looks ahead."""

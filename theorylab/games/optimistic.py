@@ -38,7 +38,7 @@ class OptimisticGradient(EpochMethod):
     cites: ClassVar[tuple[str, ...]] = ("seg_rr",)
 
     step_size: Any = eqx.field(converter=hyperparameter)
-    order: str = eqx.field(static=True, converter=orders.check, default="reshuffle")
+    order: orders.Order = eqx.field(static=True, converter=orders.check, default="reshuffle")
 
     def remember(self, problem: Any, x: PyTree[Array]) -> PyTree[Array]:
         """The mean operator at x."""

@@ -1,6 +1,7 @@
 """The orders in which an epoch visits the n components: tables of indices, drawn before the epoch's loop."""
 
 import difflib
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -8,15 +9,17 @@ from jaxtyping import Array, Int
 
 from ..numerics import Key, checked
 
-ORDERS = ("independent", "reshuffle", "once", "cyclic", "flipflop")
+Order = Literal["independent", "reshuffle", "once", "cyclic", "flipflop", "repeat"]
+ORDERS: tuple[Order, ...] = get_args(Order)
 """`"independent"`: n uniform draws with replacement; `"reshuffle"`: a new permutation each epoch; `"once"`: one
 permutation, drawn at the start and kept; `"cyclic"`: 0, 1, ..., n-1 always; `"flipflop"`: a new permutation and then
-the same one backwards, 2n indices an epoch."""
+the same one backwards, 2n indices an epoch; `"repeat"`: one uniformly random component, n times, which a released code
+takes for reshuffling (`theorylab show seg_rr`)."""
 
 
 @checked
-def check(order: str) -> str:
-    """The order itself, when it is one.
+def check(order: str) -> Order:
+    """Give the order itself, when it is one.
 
     **Arguments**: `order`, one of `ORDERS`.
 
@@ -31,16 +34,17 @@ def check(order: str) -> str:
         Traceback (most recent call last):
         ValueError: order = 'reshuffel' is not one of 'independent', 'reshuffle', ...: did you mean 'reshuffle'?
     """
-    if order in ORDERS:
-        return order
+    for known in ORDERS:
+        if order == known:
+            return known
     near = difflib.get_close_matches(str(order), ORDERS, n=1, cutoff=0.5)
     hint = f": did you mean {near[0]!r}?" if near else ": choose one of them"
     raise ValueError(f"order = {order!r} is not one of {', '.join(map(repr, ORDERS))}{hint}")
 
 
 @checked
-def fixed(order: str, key: Key, n: int) -> Int[Array, " n"] | None:
-    """What an order keeps for the whole run: the permutation of `"once"`, nothing for the others.
+def fixed(order: Order, key: Key, n: int) -> Int[Array, " n"] | None:
+    """Draw what an order keeps for the whole run: the permutation of `"once"`, nothing for the others.
 
     **Arguments**: `order`, one of `ORDERS`; `key`; `n`, the number of components.
 
@@ -52,19 +56,19 @@ def fixed(order: str, key: Key, n: int) -> Int[Array, " n"] | None:
         >>> sorted(tl.games.orders.fixed("once", jax.random.key(0), 3).tolist())
         [0, 1, 2]
     """
-    return _permutation(key, n) if check(order) == "once" else None
+    return _permutation(key, n) if order == "once" else None
 
 
 @checked
-def table(order: str, key: Key, n: int, kept: Int[Array, " n"] | None = None) -> Int[Array, " m"]:
-    """The indices of one epoch. They depend on the key alone, so that runs that share it share the draws.
+def table(order: Order, key: Key, n: int, kept: Int[Array, " n"] | None = None) -> Int[Array, " m"]:
+    """Draw the indices of one epoch, from the key alone, so that runs that share it share the draws.
 
     **Arguments**: `order`, one of `ORDERS`; `key` of the epoch, which `"once"` and `"cyclic"` do not use; `n`, the
     number of components; `kept` (n,), what `fixed` gave.
 
     **Returns** (n,), or (2n,) for `"flipflop"`, int32 (in either precision the same draws).
 
-    **Raises** `ValueError` for an unknown order, and for `"once"` without its permutation.
+    **Raises** `ValueError` for `"once"` without its permutation.
 
     **Source**: Emmanouilidis, Vidal, Loizou (2024), arXiv 2403.07148; flip-flop: Rajput, Lee, Papailiopoulos (2022),
     arXiv 2102.09718.
@@ -82,7 +86,7 @@ def table(order: str, key: Key, n: int, kept: Int[Array, " n"] | None = None) ->
 
 @checked
 def groups(
-    order: str,
+    order: Order,
     key: Key,
     n: int,
     kept: Int[Array, " n"] | None = None,
@@ -90,7 +94,7 @@ def groups(
     batch_size: int = 1,
     samples: int = 1,
 ) -> tuple[Int[Array, "updates group"], ...]:
-    """The epoch's indices, cut into one group for each update.
+    """Draw the epoch's indices, cut into one group for each update.
 
     The sequence is as many passes of the order as an update has samples, one after the other. A group holds the
     next `samples * batch_size` of its indices, half of them for each of two samples; where that does not divide its
@@ -125,13 +129,15 @@ def groups(
 
 
 def _pass(order, key, n, kept):
-    match check(order):
+    match order:
         case "independent":
             return jax.random.randint(key, (n,), 0, n, dtype=jnp.int32)
         case "reshuffle" | "flipflop":
             return _permutation(key, n)
         case "cyclic":
             return jnp.arange(n, dtype=jnp.int32)
+        case "repeat":
+            return jnp.full((n,), jax.random.randint(key, (), 0, n, dtype=jnp.int32))
     if kept is None:
         raise ValueError("order = 'once' needs kept, its permutation: draw it with fixed('once', key, n)")
     return kept

@@ -11,7 +11,7 @@ from jaxtyping import Array, Int, PyTree
 from ..engine.method import Method, start
 from ..numerics import Key, checked, richardson_weights
 
-COUPLINGS = ("shared", "independent")
+Coupling = Literal["shared", "independent"]
 
 
 class RichardsonState(eqx.Module):
@@ -50,8 +50,7 @@ class Richardson(Method):
     (p,), positive and different; `coupling`, `"shared"` draws for all chains (a far smaller variance) or
     `"independent"` ones; `average`, whether to combine running averages over the steps so far instead of iterates.
 
-    **Raises** `ValueError` for multipliers that are not positive or not different, an unknown coupling, and a method
-    that cannot be scaled.
+    **Raises** `ValueError` for multipliers that are not positive or not different, and a method that cannot be scaled.
 
     **Source**: Emmanouilidis et al. (2026), "Shuffling the Data, Extrapolating the Step", SGD-RR2+RR1, for two chains.
 
@@ -68,13 +67,11 @@ class Richardson(Method):
     multipliers: tuple[float, ...] = eqx.field(
         static=True, default=(1, 2), converter=lambda given: tuple(float(m) for m in given)
     )
-    coupling: str = eqx.field(static=True, default="shared")
+    coupling: Coupling = eqx.field(static=True, default="shared")
     average: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self) -> None:
         richardson_weights(self.multipliers)
-        if self.coupling not in COUPLINGS:
-            raise ValueError(f"coupling = {self.coupling!r} is not one of {', '.join(map(repr, COUPLINGS))}")
         if not hasattr(self.method, "scaled"):
             raise ValueError(
                 f"method is a {type(self.method).__name__}, whose step sizes are not known: give it a `scaled(factor)` "

@@ -96,9 +96,9 @@ def run_bounds(size, key):
     rows: dict[str, Any] = {name: [] for name in ("mse", "growth", "bound", "claimed", "step_size")}
     for one in keys:
         game = quadratic(one, n, 2, 3.0)
-        steps = fractions * games.bounds.claimed_step_size_cap(game).product
+        steps = fractions * games.claims.rr_richardson_vip.step_size_cap(game).product
         found = [games.stationary_moments(game, games.GradientDescentAscent(step)) for step in steps]
-        bounds = [games.bounds.claimed_mse_bound(game, step_size=step) for step in steps]
+        bounds = [games.claims.rr_richardson_vip.mse_bound(game, step_size=step) for step in steps]
         rows["mse"].append([each.mse for each in found])
         rows["growth"].append([each.ms_contraction for each in found])
         rows["bound"].append([each.neighbourhood for each in bounds])

@@ -9,28 +9,22 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
-from ..numerics import checked
+from ...numerics import checked
+from ..epochs import EpochMethod
 from . import laws
-from .epochs import EpochMethod
 from .subsets import reshuffled_law
+from .updates import Updates
 
 Values = Float[np.ndarray, "*values"]
 
-ORDERS = ("independent", "reshuffle", "cyclic")
+KNOWN = ("independent", "reshuffle", "cyclic")
 """The orders whose epochs have one law and an affordable mean."""
 COMPONENTS = 16
 """The most components whose subsets are visited."""
 
 
 class Expectation(NamedTuple):
-    """A stationary expectation: `value` (...), and `error` (...), its change from two thirds of the nodes.
-
-    **Source**: see `stationary_expectation`.
-
-        >>> import numpy as np, theorylab as tl
-        >>> tl.games.Expectation(np.asarray(1.0), np.asarray(1e-12)).value.item()
-        1.0
-    """
+    """A stationary expectation: `value` (...), and `error` (...), its change from two thirds of the nodes."""
 
     value: Values
     error: Values
@@ -45,7 +39,7 @@ def stationary_expectation(
     *,
     nodes: int = 32,
 ) -> Expectation:
-    r"""The expectation $E\,g(x)$ at the ends of epochs of a scalar chain, to about twelve digits where all is smooth.
+    r"""Find $E\,g(x)$ at the ends of epochs of a scalar chain, to about twelve digits where all is smooth.
 
     An update with component i moves x to $h_i(x)$. On Chebyshev nodes $x_j$ with Lagrange polynomials $\ell_l$ it takes
     values of a function to $f(h_i(x_j)) = \sum_l K_{i,jl} f(x_l)$, $K_{i,jl} = \ell_l(h_i(x_j))$, up to interpolation,
@@ -57,8 +51,8 @@ def stationary_expectation(
     method with constant steps, no memory and no smoothing; `interval` (low, high), which every update must map into
     itself; `function` g, NumPy or JAX, from points (k,) to values (..., k); `nodes`, at least 6.
 
-    **Returns** an `Expectation`, float64: the value, and how far it is from that with two thirds of the nodes, an upper
-    estimate of its error. Where that is large, take more nodes or a smaller interval.
+    **Returns** `value` (...) and `error` (...), float64: how far the value is from that with two thirds of the nodes,
+    an upper estimate of its error. Where that is large, take more nodes or a smaller interval.
 
     **Raises** `ValueError` for an interval that an update leaves (with the point, and where it goes), an x that is not
     scalar, a method with memory, noise or a schedule, the orders `"once"` and `"flipflop"`, more than 16 reshuffled
@@ -88,7 +82,7 @@ def _expectation(game, method, interval, function, nodes):
         # transposed, the matrices push measures forward: then the last update of an epoch is the leftmost factor
         return _interpolation(points, _moved(game, method, groups, points, interval)).mT
 
-    epoch = _epoch(method.order, laws.Updates(push, game.n, method.batch_size, method.samples))
+    epoch = _epoch(method.order, Updates(push, game.n, method.batch_size, method.samples))
     # the total mass, 1, is kept: it takes the place of the one equation too many
     balance = np.eye(nodes) - epoch + 1 / nodes
     return values @ np.linalg.solve(balance, np.full(nodes, 1 / nodes))
@@ -144,6 +138,8 @@ def _moved(game, method, groups, points, interval):
 
 
 def _wide(tree):
+    """In float64, what is a number; a smooth game may hold indices too."""
+
     def wide(leaf):
         floating = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
         return jnp.asarray(np.asarray(leaf), jnp.float64) if floating else leaf
@@ -187,9 +183,9 @@ def _check(game, method, interval, nodes):
         raise ValueError("method has step sizes that follow a schedule, so that nothing is stationary: pass numbers")
     if method.noise_site != "none":
         raise ValueError(f"noise_site = {method.noise_site!r}: collocation has no smoothing; take 'none'")
-    if method.order not in ORDERS:
+    if method.order not in KNOWN:
         raise ValueError(
-            f"order = {method.order!r} is not one of {', '.join(map(repr, ORDERS))}, which collocation knows: a "
+            f"order = {method.order!r} is not one of {', '.join(map(repr, KNOWN))}, which collocation knows: a "
             "permutation of 'once' is 'cyclic' on permuted components"
         )
     if method.order == "reshuffle" and game.n > COMPONENTS:

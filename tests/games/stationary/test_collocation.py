@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from theorylab import games
-from theorylab.games import bounds
 from theorylab.numerics import local_slopes, richardson_weights
 
 KEY = jax.random.key(5)
@@ -90,8 +89,8 @@ def test_orders_in_the_step_size(order):
         # the chain at step k's double is the entry before it
         pairs = zip(richardson_weights(multipliers), range(points), strict=True)
         bias = sum(w * mean[points - 1 - j : len(mean) - j] for w, j in pairs)
-        assert abs(limit(bias) - bounds.derived_orders(order, points, affine=False).bias) < 0.05
-    assert abs(limit(square) - bounds.derived_orders(order, affine=False).mse) < 0.05
+        assert abs(limit(bias) - games.convergence_orders(order, points, affine=False).bias) < 0.05
+    assert abs(limit(square) - games.convergence_orders(order, affine=False).mse) < 0.05
     if order != "cyclic":
         assert abs(limit(square - mean**2) - {"independent": 1, "reshuffle": 3}[order]) < 0.05
 

@@ -1,21 +1,22 @@
-"""Where a method with constant steps settles on an affine game: the exact stationary mean and mean-square error."""
+"""Where a method with constant steps settles on an affine game: stationary moments, and averages over time."""
 
 import dataclasses
 import math
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
-from ..numerics import Key, checked, richardson_weights, spectral_radius
-from . import exact
-from .chains import epoch_averages
+from ...numerics import Key, checked, richardson_weights, spectral_radius
+from ..richardson import Richardson
+from . import dispatch
+from .chains import draw_orders, epoch_averages
+from .commuting import is_shared, shared_law
+from .equations import STABLE, radii, stationary
 from .kept_orders import every_order, fixed_points
-from .laws import is_shared, products, shared_law, uniform_law
-from .richardson import Richardson
-from .stationary import STABLE, radii, stationary
+from .laws import products, uniform_law
 from .subsets import reshuffled_law
+from .updates import affine_epoch
 
 SAMPLES = 64
 """Chains or orders of a Monte Carlo answer, when `samples` is None."""
@@ -59,7 +60,7 @@ def stationary_moments(
     key: Key | None = None,
     samples: int | None = None,
 ) -> Moments:
-    r"""The stationary mean, mean-square error and covariance of a method with constant steps, at the ends of epochs.
+    r"""Find the stationary mean, mean-square error and covariance of a method with constant steps, at ends of epochs.
 
     An epoch is a random affine map $z \mapsto M_w z + c_w$ of the state z = (x, memory), of size D (for `Richardson`
     the states of all chains), with w independent of z. With x* = 0 the mean solves $m = E[M_w] m + E[c_w]$ and the
@@ -78,6 +79,7 @@ def stationary_moments(
       sampled permutations. The two contractions are, as for `"reshuffle"`, of the averages over permutations; what
       decides is whether *every* permutation's epoch is stable.
     - `"cyclic"`: one map for every n; the covariance is 0 but for noise.
+    - `"repeat"`: exact while `2 p^3 n^2` is <= 1e9 (with two samples `2 p^3 n^3`).
 
     `Richardson` with coupling `"shared"` has the joint law of its chains; with `"independent"` their moments add up,
     $\sum_j w_j m_j$ and $\sum_j w_j^2 V_j$. With `average=True` it is the limit of its running averages: the same mean
@@ -107,42 +109,104 @@ def stationary_moments(
     """
     if samples is not None and samples < 2:
         raise ValueError(f"samples = {samples} must be at least 2, or there is no error bar")
-    given = exact.setting(game, method)
+    epoch = affine_epoch(game, method)
     found = _exact(game, method)
     if found is None:
         if key is None:
-            components = exact.EXACT_COMPONENTS.get(given.order, game.n)
+            components = dispatch.EXACT_COMPONENTS.get(epoch.order, game.n)
             raise ValueError(
-                f"key is None, but order={given.order!r} with n = {game.n} and d = {game.d} is beyond exact "
-                f"computation (at most {components} components and {exact.EXACT_FLOPS:.0e} flops a pass): "
+                f"key is None, but order={epoch.order!r} with n = {game.n} and d = {game.d} is beyond exact "
+                f"computation (at most {components} components and {dispatch.EXACT_FLOPS:.0e} flops a pass): "
                 "pass key= for Monte Carlo, or take a smaller game"
             )
         found = _monte_carlo(game, method, key, samples or SAMPLES)
     return found._replace(mean=np.asarray(game.solution, float) + found.mean)
 
 
+@checked
+def clt_covariance(game: Any, method: Any) -> Float[np.ndarray, "d d"]:
+    r"""Find the covariance $\Gamma$ of the limit $T^{-1/2} \sum_{t \le T} (x_t - E x) \to N(0, \Gamma)$ over epochs.
+
+    With the state $z \mapsto M_w z + c_w$ of an epoch, $\bar M = E M_w$ and the stationary covariance $\Sigma$, the
+    covariance at lag k is $\bar M^k \Sigma$, and their sum over all lags is
+    $(I - \bar M)^{-1} \Sigma + \Sigma (I - \bar M)^{-T} - \Sigma$. For a linear function $v^T x$ the variance is
+    $v^T \Gamma v$. With `Richardson` it is that of the extrapolated points, whose average over time is the
+    extrapolation of averages, whatever its `average`.
+
+    **Arguments**: `game`, an `AffineGame` of concrete arrays (any dtype; the work is in float64 on the host); `method`,
+    an epoch method with constant steps, or `Richardson` of one, where `stationary_moments` is exact.
+
+    **Returns** $\Gamma$ (d, d): zero for the order `"cyclic"` without noise, nan where the method is not mean-square
+    stable.
+
+    **Raises** `ValueError` as `stationary_moments` does, for the order `"once"` (a run keeps its permutation, so that
+    averages over time do not tend to the mean over permutations), and where the law is beyond exact computation.
+
+    **Source**: derived here; Emmanouilidis et al. (2026), "Shuffling the Data, Extrapolating the Step", Theorem 4.4,
+    state the theorem. Checked against AR(1), $\sigma^2 / (1 - \rho)^2$, and against simulation.
+
+        >>> import theorylab as tl
+        >>> game = tl.games.AffineGame([[[1.0]], [[1.0]]], [[1.0], [-1.0]])
+        >>> method = tl.games.GradientDescentAscent(0.5, "independent")
+        >>> tl.games.clt_covariance(game, method).round(12).tolist()  # rho = 1/4, sigma^2 = 1/4 + 1/16
+        [[0.555555555556]]
+    """
+    epoch = affine_epoch(game, method)
+    if epoch.order == "once":
+        raise ValueError(
+            "order = 'once' keeps one permutation, so that averages over time have no common limit: take 'reshuffle', "
+            "or `stationary_moments` of Richardson(..., average=True) for their spread over permutations"
+        )
+    if chains := _uncoupled(method):
+        weights = richardson_weights(method.multipliers)
+        return np.tensordot(weights**2, [clt_covariance(game, chain) for chain in chains], axes=1)
+    if epoch.order == "cyclic" and epoch.noise_site == "none":
+        return np.zeros((game.d, game.d))
+    found = dispatch.law_of(epoch)
+    if found is None:
+        raise ValueError(
+            f"order = {epoch.order!r} with n = {game.n}, d = {game.d} and batch_size = {epoch.updates.batch_size} is "
+            f"beyond exact computation ({dispatch.EXACT_FLOPS:.0e} flops a pass): take a smaller game, or run chains"
+        )
+    law, repeats = found
+    settled = stationary(law)
+    if not settled.stable:
+        return np.full((game.d, game.d), np.nan)
+    drift = np.linalg.matrix_power(law.mean[:-1, :-1], repeats)
+    lags = np.linalg.solve(np.eye(len(drift)) - drift, settled.covariance)
+    return epoch.readout @ (lags + lags.T - settled.covariance) @ epoch.readout.T
+
+
+def _uncoupled(method: Any) -> list[Any]:
+    """The chains of a `Richardson` that draw for themselves; none where there is nothing to take apart."""
+    if not isinstance(method, Richardson) or method.coupling == "shared":
+        return []
+    inner: Any = method.method
+    return [inner.scaled(m) for m in method.multipliers]
+
+
 def _exact(game: Any, method: Any, average: bool = False) -> Moments | None:
     """Moments about x*, or None where they are beyond exact computation."""
     average = method.average if isinstance(method, Richardson) else average
-    if chains := exact.uncoupled(method):
+    if chains := _uncoupled(method):
         return _summed(richardson_weights(method.multipliers), [_exact(game, chain, average) for chain in chains])
-    given = exact.setting(game, method)
-    if given.order == "cyclic":
-        return _over_orders(given, np.tile(np.arange(game.n), given.updates.samples)[None], average)
-    if given.order == "once":
-        cost = 2 * len(given.linear.after) ** 3 * math.factorial(game.n)
-        if game.n > exact.EXACT_COMPONENTS["once"] or cost > exact.EXACT_FLOPS:
+    epoch = affine_epoch(game, method)
+    if epoch.order == "cyclic":
+        return _over_orders(epoch, np.tile(np.arange(game.n), epoch.updates.samples)[None], average)
+    if epoch.order == "once":
+        cost = 2 * len(epoch.after) ** 3 * math.factorial(game.n)
+        if game.n > dispatch.EXACT_COMPONENTS["once"] or cost > dispatch.EXACT_FLOPS:
             return None
-        return _over_orders(given, every_order(given), average)
-    by_update = exact.update_law(given)
-    law, updates = (exact.epoch_law(given), 1) if by_update is None else by_update
-    if law is None:
+        return _over_orders(epoch, every_order(epoch), average)
+    found = dispatch.law_of(epoch)
+    if found is None:
         return None
-    found, readout = stationary(law), given.linear.readout
+    law, repeats = found
+    settled, readout = stationary(law), epoch.readout
     # a running average loses its variance
-    spread = np.zeros_like(found.covariance) if average and found.stable else found.covariance
-    contractions = found.contraction**updates, found.ms_contraction**updates
-    return _moments(readout @ found.mean, readout @ spread @ readout.T, contractions)
+    spread = np.zeros_like(settled.covariance) if average and settled.stable else settled.covariance
+    contractions = settled.contraction**repeats, settled.ms_contraction**repeats
+    return _moments(readout @ settled.mean, readout @ spread @ readout.T, contractions)
 
 
 def _summed(weights, chains):
@@ -154,14 +218,14 @@ def _summed(weights, chains):
     return _moments(mean, covariance, np.max([[c.contraction, c.ms_contraction] for c in chains], axis=0))
 
 
-def _over_orders(given, sequences, average, drawn=False):
+def _over_orders(epoch, sequences, average, drawn=False):
     """Moments over the orders that are kept: one, all of them, or a sample."""
-    found, readout = fixed_points(given, sequences), given.linear.readout
-    if given.order == "cyclic":
+    found, readout = fixed_points(epoch, sequences), epoch.readout
+    if epoch.order == "cyclic":
         radius = spectral_radius(found.maps[0, :-1, :-1])
         contractions = radius, radius**2
     else:
-        contractions = radii(uniform_law(found.maps) if drawn else _shuffled(given, found.maps))
+        contractions = radii(uniform_law(found.maps) if drawn else _shuffled(epoch, found.maps))
     x = found.points @ readout.T
     within = np.zeros((*x.shape, x.shape[-1])) if average else readout @ found.covariances @ readout.T
     mean = x.mean(axis=(0, 1))
@@ -173,10 +237,10 @@ def _over_orders(given, sequences, average, drawn=False):
     return _moments(mean, covariance, contractions, *errors)
 
 
-def _shuffled(given, epochs):
-    if given.updates.samples == 2:
+def _shuffled(epoch, epochs):
+    if epoch.updates.samples == 2:
         return uniform_law(epochs)
-    return shared_law(given.updates) if is_shared(given.updates) else reshuffled_law(given.updates)
+    return shared_law(epoch.updates) if is_shared(epoch.updates) else reshuffled_law(epoch.updates)
 
 
 def _moments(mean, covariance, contractions, standard_error=0.0, mean_standard_error=None, mse=None):
@@ -195,19 +259,19 @@ def _errors(squares, means):
 
 def _monte_carlo(game, method, key, samples):
     """Sampled orders where they are kept for all time, averages over time in chains else."""
-    given = exact.setting(game, method)
+    epoch = affine_epoch(game, method)
     average = isinstance(method, Richardson) and method.average
-    sequences = _draw(key, given, samples)
-    if given.order == "once" and not exact.uncoupled(method):
-        return _over_orders(given, sequences, average, drawn=True)
-    law = uniform_law(products(given.updates, sequences, given.order == "flipflop")[0])
+    sequences = draw_orders(key, epoch, samples)
+    if epoch.order == "once" and not _uncoupled(method):
+        return _over_orders(epoch, sequences, average, drawn=True)
+    law = uniform_law(products(epoch.updates, sequences, epoch.order == "flipflop")[0])
     contractions, d = radii(law), game.d
     rate = max(contractions)
     if rate >= STABLE:
         mean = np.full(d, np.nan)
         if contractions[0] < STABLE:
             drift, offset = law.mean[:-1, :-1], law.mean[:-1, -1]
-            mean = given.linear.readout @ np.linalg.solve(np.eye(len(drift)) - drift, offset)
+            mean = epoch.readout @ np.linalg.solve(np.eye(len(drift)) - drift, offset)
         return _moments(mean, np.full((d, d), np.nan), contractions)
     # the start's share of the mean falls as rate^t: exp(-10) of it is left after the burn-in
     burn_in = math.ceil(10 / -math.log(rate)) if rate > 0 else 1
@@ -215,7 +279,7 @@ def _monte_carlo(game, method, key, samples):
         method = dataclasses.replace(method, average=False)
     means, seconds = epoch_averages(game, method, key, samples, burn_in, epochs=4 * burn_in)
     if average:
-        return _of_averages(means, contractions, given.order == "once")
+        return _of_averages(means, contractions, epoch.order == "once")
     mean, second = means.mean(axis=0), seconds.mean(axis=0)
     squares = np.trace(seconds, axis1=1, axis2=2)
     errors = _errors(squares, means)
@@ -233,13 +297,3 @@ def _of_averages(means, contractions, kept):
     mse = float(mean @ mean - variance.sum())
     error = float(np.sqrt(4 * mean**2 @ variance + 2 * variance @ variance))
     return _moments(mean, np.zeros((len(mean), len(mean))), contractions, error, mean_error, mse=mse)
-
-
-def _draw(key, given, samples):
-    seed = np.asarray(jax.random.key_data(key), np.uint32).ravel()
-    draws, n, passes = np.random.default_rng(seed), given.updates.n, given.updates.samples
-    if given.order == "independent":
-        return draws.integers(n, size=(samples, passes * n))
-    several = 1 if given.order == "once" else passes
-    orders = draws.permuted(np.tile(np.arange(n), (samples, several, 1)), axis=-1).reshape(samples, -1)
-    return np.tile(orders, passes // several)

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .laws import Batch, Law, Maps, Updates, from_right, sandwich
+from .laws import Batch, Law, from_right, sandwich
+from .updates import Maps, Updates
 
 
 class _Stage(NamedTuple):
@@ -37,12 +38,6 @@ def terms(updates: Updates) -> int:
     **Returns** an integer.
 
     **Source**: derived here; checked against the recursion itself.
-
-        >>> import numpy as np
-        >>> from theorylab.games.laws import Updates
-        >>> from theorylab.games.subsets import terms
-        >>> terms(Updates(np.ones, n=6)), 6 * 2**5
-        (192, 192)
     """
     found = 0
     for start, stop in updates.cuts():
@@ -68,13 +63,6 @@ def reshuffled_law(updates: Updates) -> Law:
     **Returns** its `Law`; a transport costs 4 p^3 terms(updates) flops.
 
     **Source**: derived here; checked against the enumeration of all orders for n <= 6.
-
-        >>> import numpy as np
-        >>> from theorylab.games.laws import Updates
-        >>> from theorylab.games.subsets import reshuffled_law
-        >>> swaps = np.array([[[1.0, 1.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 1.0]]])
-        >>> reshuffled_law(Updates(lambda groups: swaps[groups[:, 0]], n=2)).mean.tolist()
-        [[1.5, 1.0], [1.0, 1.5]]
     """
     stages = _stages(updates, backwards=False)
     p = stages[0].maps.shape[-1]
@@ -104,13 +92,6 @@ def flipflop_law(updates: Updates) -> Law:
     with a (P, P) matrix.
 
     **Source**: derived here; checked against the enumeration of all orders for n <= 6.
-
-        >>> import numpy as np
-        >>> from theorylab.games.laws import Updates
-        >>> from theorylab.games.subsets import flipflop_law
-        >>> swaps = np.array([[[1.0, 1.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 1.0]]])
-        >>> flipflop_law(Updates(lambda groups: swaps[groups[:, 0]], n=2)).mean.tolist()
-        [[3.0, 3.0], [3.0, 3.0]]
     """
     stages = _stages(updates, backwards=True)
     p = stages[0].maps.shape[-1]

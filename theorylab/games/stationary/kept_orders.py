@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from .exact import Setting, by_draw
-from .laws import Maps, products
-from .stationary import STABLE
+from .equations import STABLE
+from .laws import products
+from .updates import AffineEpoch, Maps
 
 
 class FixedPoints(NamedTuple):
@@ -17,16 +17,6 @@ class FixedPoints(NamedTuple):
     `points` (r, k, D), the mean states of each of k orders at r places of its cycle; `covariances` (r, k, D, D) of the
     states about them, zero without noise; `maps` (k, p, p), the epochs'. Where an epoch is unstable, the first two are
     nan.
-
-    **Source**: derived here; see `fixed_points`.
-
-        >>> import numpy as np, theorylab as tl
-        >>> from theorylab.games.exact import setting
-        >>> from theorylab.games.kept_orders import fixed_points
-        >>> game = tl.games.AffineGame([[[1.0]], [[1.0]]], [[1.0], [-1.0]])
-        >>> given = setting(game, tl.games.GradientDescentAscent(0.5, order="cyclic"))
-        >>> fixed_points(given, np.array([[0, 1]])).points.round(12).tolist()
-        [[[0.333333333333]]]
     """
 
     points: Float[np.ndarray, "r k d"]
@@ -39,85 +29,59 @@ class FixedPoints(NamedTuple):
         return bool(np.isfinite(self.points).all())
 
 
-def turns(given: Setting) -> bool:
+def turns(epoch: AffineEpoch) -> bool:
     """Whether an order and its rotations are one cycle, seen at other updates: then one order of each cycle is enough.
 
-    **Arguments**: `given`, a `Setting`.
+    **Arguments**: `epoch`, from `affine_epoch`.
 
     **Returns** a bool: updates of single components, and no noise that knows where an epoch begins.
-
-    **Source**: derived here.
-
-        >>> import theorylab as tl
-        >>> from theorylab.games.exact import setting
-        >>> from theorylab.games.kept_orders import turns
-        >>> game = tl.games.AffineGame([[[1.0]], [[1.0]]], [[1.0], [-1.0]])
-        >>> turns(setting(game, tl.games.GradientDescentAscent(0.5, "once")))
-        True
     """
-    updates = given.updates
+    updates = epoch.updates
     single = updates.samples * updates.batch_size == 1
-    return single and given.order == "once" and given.noise_site in ("none", "oracle_step")
+    return single and epoch.order == "once" and epoch.noise_site in ("none", "oracle_step")
 
 
-def every_order(given: Setting) -> Int[np.ndarray, "k m"]:
+def every_order(epoch: AffineEpoch) -> Int[np.ndarray, "k m"]:
     """All permutations that `"once"` may keep, or one of those that lead to the same points, as sequences of an epoch.
 
-    **Arguments**: `given`, a `Setting`.
+    **Arguments**: `epoch`, from `affine_epoch`.
 
     **Returns** (k, samples * n); an update's samples go through one and the same permutation.
-
-    **Source**: derived here.
-
-        >>> import theorylab as tl
-        >>> from theorylab.games.exact import setting
-        >>> from theorylab.games.kept_orders import every_order
-        >>> game = tl.games.AffineGame([[[1.0]], [[1.0]]], [[1.0], [-1.0]])
-        >>> every_order(setting(game, tl.games.GradientDescentAscent(0.5, "once"))).tolist()
-        [[0, 1]]
     """
-    n, samples = given.updates.n, given.updates.samples
-    if turns(given):
+    n, samples = epoch.updates.n, epoch.updates.samples
+    if turns(epoch):
         return np.asarray([(0, *rest) for rest in permutations(range(1, n))], int)
     every = np.asarray(list(permutations(range(n))), int)
     if samples == 1:
         # a batch is a set: one way to write it is enough
-        for start, stop in given.updates.cuts():
+        for start, stop in epoch.updates.cuts():
             every = every[np.all(np.diff(every[:, start:stop]) > 0, axis=1)]
     return np.tile(every, samples)
 
 
-def fixed_points(given: Setting, sequences: Int[np.ndarray, "k m"]) -> FixedPoints:
+def fixed_points(epoch: AffineEpoch, sequences: Int[np.ndarray, "k m"]) -> FixedPoints:
     r"""The fixed point $(I - M_w)^{-1} c_w$ of each order's epoch, and the covariance $V = M_w V M_w^T + N_w$ there.
 
-    **Arguments**: `given`, a `Setting`; `sequences` (k, samples * n), integers.
+    **Arguments**: `epoch`, from `affine_epoch`; `sequences` (k, samples * n), integers.
 
-    **Returns** `FixedPoints`, at the ends of epochs, or after every update where `turns(given)`.
+    **Returns** `FixedPoints`, at the ends of epochs, or after every update where `turns(epoch)`.
 
     **Source**: derived here; checked against runs of the methods.
-
-        >>> import numpy as np, theorylab as tl
-        >>> from theorylab.games.exact import setting
-        >>> from theorylab.games.kept_orders import fixed_points
-        >>> game = tl.games.AffineGame([[[1.0]], [[1.0]]], [[1.0], [-1.0]])
-        >>> given = setting(game, tl.games.GradientDescentAscent(0.5, "once"))
-        >>> fixed_points(given, np.array([[0, 1]])).points.round(12).ravel().tolist()
-        [0.333333333333, -0.333333333333]
     """
-    maps, noise = products(given.updates, sequences)
+    maps, noise = products(epoch.updates, sequences)
     matrices, d = maps[:, :-1, :-1], maps.shape[-1] - 1
     added = np.zeros_like(matrices) if noise is None else noise[:, :-1, :-1]
-    if given.noise_site == "oracle_epoch":
-        drawn = [products(updates, sequences)[0][:, :-1, -1] for updates in by_draw(given)]
+    if epoch.noise_site == "oracle_epoch":
+        drawn = [products(updates, sequences)[0][:, :-1, -1] for updates in epoch.by_draw()]
         added = sum((one[:, :, None] * one[:, None] for one in drawn), added)
-    added = added + given.linear.after @ given.linear.after.T
+    added = added + epoch.after @ epoch.after.T
     if np.abs(np.linalg.eigvals(matrices)).max() >= STABLE:
         return FixedPoints(np.full((1, len(maps), d), np.nan), np.full((1, *matrices.shape), np.nan), maps)
     points = [np.linalg.solve(np.eye(d) - matrices, maps[:, :-1, -1:])[..., 0]]
     covariances = [_doubled(matrices, added)]
-    if turns(given):
+    if turns(epoch):
         for column in sequences.T[:-1]:
-            (move, noise) = given.updates.at(column[:, None])
+            (move, noise) = epoch.updates.at(column[:, None])
             matrix = move[:, :-1, :-1]
             points.append(np.einsum("kij,kj->ki", matrix, points[-1]) + move[:, :-1, -1])
             step = 0.0 if noise is None else noise[:, :-1, :-1]

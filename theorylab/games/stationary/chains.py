@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Float, Int, PRNGKeyArray
 
-from .affine import AffineGame
+from ..affine import AffineGame
+from .updates import AffineEpoch, at_solution, widened
 
 
 def epoch_averages(
@@ -22,25 +23,29 @@ def epoch_averages(
     **Returns** the two averages of each chain, (samples, d) and (samples, d, d).
 
     **Source**: derived here; checked against exact moments.
-
-        >>> import jax, jax.numpy as jnp, theorylab as tl
-        >>> from theorylab.games.chains import epoch_averages
-        >>> game = tl.games.AffineGame(jnp.asarray([[[1.0]], [[1.0]]]), jnp.asarray([[0.0], [0.0]]))
-        >>> means, _ = epoch_averages(game, tl.games.GradientDescentAscent(0.5), jax.random.key(0), 3, 2, 4)
-        >>> means.ravel().tolist()
-        [0.0, 0.0, 0.0]
     """
     with jax.enable_x64(True):
-        matrices, offsets = np.asarray(game.matrices, float), np.asarray(game.offsets, float)
-        at_solution = matrices @ np.asarray(game.solution, float) + offsets
-        # x* = 0 in these coordinates; only the components are used, so the solution is not asked to be exact
-        shifted = jax.tree.unflatten(
-            jax.tree.structure(game), [jnp.asarray(leaf) for leaf in (matrices, at_solution, np.zeros(game.d))]
-        )
-        method = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), method)
         keys = jax.random.split(key, samples)
-        sums = _run(method, shifted, keys, jnp.asarray(burn_in), jnp.asarray(epochs))
+        sums = _run(widened(method), at_solution(game), keys, jnp.asarray(burn_in), jnp.asarray(epochs))
         return np.asarray(sums[0]) / epochs, np.asarray(sums[1]) / epochs
+
+
+def draw_orders(key: PRNGKeyArray, epoch: AffineEpoch, samples: int) -> Int[np.ndarray, "samples m"]:
+    """Sequences of indices that an epoch may take, drawn on the host.
+
+    **Arguments**: `key`; `epoch`, from `affine_epoch`; `samples`, their number.
+
+    **Returns** (samples, s * n), s the samples of an update.
+    """
+    seed = np.asarray(jax.random.key_data(key), np.uint32).ravel()
+    draws, n, passes = np.random.default_rng(seed), epoch.updates.n, epoch.updates.samples
+    if epoch.order == "independent":
+        return draws.integers(n, size=(samples, passes * n))
+    if epoch.order == "repeat":
+        return np.repeat(draws.integers(n, size=(samples, passes)), n, axis=1)
+    several = 1 if epoch.order == "once" else passes
+    orders = draws.permuted(np.tile(np.arange(n), (samples, several, 1)), axis=-1).reshape(samples, -1)
+    return np.tile(orders, passes // several)
 
 
 @jax.jit

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from theorylab import games
-from theorylab.games import exact, laws
-from theorylab.games.chains import epoch_averages
+from theorylab.games.stationary import dispatch, laws
+from theorylab.games.stationary.chains import epoch_averages
+from theorylab.games.stationary.commuting import shared_law
+from theorylab.games.stationary.updates import affine_epoch
 from theorylab.numerics import local_slopes
 
 KEY = jax.random.key(6)
@@ -44,14 +46,15 @@ def test_noise_of_scalars(scalar, order):
 def test_batches_of_independent_draws(make_affine, batch_size):
     """All n^n sequences of draws, cut into groups, the last one smaller."""
     game = make_affine(0, 4, 2) if batch_size == 2 else make_affine(0, 4, 1)
-    given = exact.setting(game, games.Extragradient(0.1, 0.2, "independent", batch_size=batch_size))
+    epoch = affine_epoch(game, games.Extragradient(0.1, 0.2, "independent", batch_size=batch_size))
     every = np.asarray(list(product(range(4), repeat=4)))
-    expected = laws.uniform_law(*laws.products(given.updates, every))
-    law, z = exact.epoch_law(given), np.eye(game.d + 1) + 1
+    expected = laws.uniform_law(*laws.products(epoch.updates, every))
+    law, repeats = dispatch.law_of(epoch)
+    # where the batch divides the epoch, one update is enough
+    assert repeats == (2 if batch_size == 2 else 1)
+    law, z = laws.composed(law, repeats), np.eye(game.d + 1) + 1
     assert np.allclose(law.mean, expected.mean, rtol=0, atol=1e-14)
     assert np.allclose(law.transport(z), expected.transport(z), rtol=0, atol=1e-13)
-    # where the batch divides the epoch, one update is enough
-    assert (exact.update_law(given) is None) == (batch_size == 3)
 
 
 def test_whole_batches_are_deterministic(make_affine):
@@ -74,13 +77,13 @@ def test_larger_batches_have_smaller_errors(make_affine):
 
 def test_flipflop_by_its_three_ways(make_affine, monkeypatch):
     """The recursion, the enumeration of orders and the form for equal matrices."""
-    monkeypatch.setattr(exact, "is_shared", lambda updates: False)
+    monkeypatch.setattr(dispatch, "is_shared", lambda updates: False)
     game = make_affine(3, 4, 2, shared=True)
-    given = exact.setting(game, games.GradientDescentAscent(0.1, "flipflop", noise_site="oracle_step"))
-    law = laws.shared_law(given.updates, there_and_back=True)
-    by_subsets = exact.epoch_law(given)
-    monkeypatch.setattr(exact, "terms", lambda updates: 1e5)
-    by_orders = exact.epoch_law(given)
+    epoch = affine_epoch(game, games.GradientDescentAscent(0.1, "flipflop", noise_site="oracle_step"))
+    law = shared_law(epoch.updates, there_and_back=True)
+    by_subsets, _ = dispatch.law_of(epoch)
+    monkeypatch.setattr(dispatch, "terms", lambda updates: 1e5)
+    by_orders, _ = dispatch.law_of(epoch)
     z = np.ones((3, 3)) + np.eye(3)
     for other in (by_subsets, by_orders):
         assert np.allclose(law.mean, other.mean, rtol=0, atol=1e-14)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from theorylab import games
-from theorylab.games.linearise import linearise
+from theorylab.games.stationary.updates import affine_epoch
 
 KEY = jax.random.key(4)
 N, D = 4, 2
@@ -36,7 +36,7 @@ def groups(method):
 @pytest.mark.parametrize("multipliers", [None, (1, 2), (1, 2, 4)])
 def test_products_of_maps_are_epochs(game, method, multipliers):
     whole = method if multipliers is None else games.Richardson(method, multipliers)
-    linear = linearise(game, whole)
+    epoch = affine_epoch(game, whole)
     x0 = jnp.asarray([1.0, -0.5])
     after = whole.step(game, whole.init(game, KEY, x0), KEY)
     start = [np.asarray(x0 - game.solution)]
@@ -44,21 +44,21 @@ def test_products_of_maps_are_epochs(game, method, multipliers):
         start.append(np.asarray(game.operator(x0)))
     z = np.concatenate([*start * (1 if multipliers is None else len(multipliers)), [1.0]])
     for group in groups(method):
-        z = linear.maps(group)[0] @ z
+        z = epoch.updates.maps(group)[0] @ z
     # a dozen updates of some roundings each, weighted by up to 8/3
-    assert np.allclose(linear.readout @ z[:-1], after.x - game.solution, rtol=0, atol=1e-13)
+    assert np.allclose(epoch.readout @ z[:-1], after.x - game.solution, rtol=0, atol=1e-13)
 
 
 def test_closed_forms(game):
     a, at_solution = np.asarray(game.matrices), np.asarray(game.matrices @ game.solution + game.offsets)
     g1, g2 = 0.07, 0.2
-    maps = linearise(game, games.Extragradient(g1, g2)).maps(np.arange(N)[:, None])
+    maps = affine_epoch(game, games.Extragradient(g1, g2)).updates.maps(np.arange(N)[:, None])
     look = np.eye(D) - g2 * a
     assert np.allclose(maps[:, :D, :D], np.eye(D) - g1 * a @ look, rtol=0, atol=1e-15 * 8)
     assert np.allclose(maps[:, :D, D], -g1 * np.einsum("nij,nj->ni", look, at_solution), rtol=0, atol=1e-15 * 8)
     assert np.array_equal(maps[:, D], np.broadcast_to([0, 0, 1], (N, D + 1)))
     pair = np.asarray([[1, 2]])
-    descent = linearise(game, games.HamiltonianGradient(g1)).maps(pair)[0]
+    descent = affine_epoch(game, games.HamiltonianGradient(g1)).updates.maps(pair)[0]
     assert np.allclose(descent[:D, :D], np.eye(D) - g1 / 2 * (a[1].T @ a[2] + a[2].T @ a[1]), rtol=0, atol=1e-15 * 8)
 
 
@@ -66,17 +66,17 @@ def test_noise_of_one_update(game):
     """Descent-ascent moves by -g (g sqrt(n) sigma) u at the oracle; at the iterate the epoch ends with that level."""
     level = 0.1 * np.sqrt(N) * 0.5
     index = np.arange(2)[:, None]
-    step = linearise(game, games.GradientDescentAscent(0.1, noise_site="oracle_step", sigma=0.5))
-    assert np.allclose(step.noise(index), -0.1 * level * np.eye(D), rtol=0, atol=1e-16)
-    epoch = linearise(game, games.Richardson(games.GradientDescentAscent(0.1, noise_site="iterate", sigma=0.5)))
-    assert epoch.noise(index).shape == (2, 2 * D, 0)
+    step = affine_epoch(game, games.GradientDescentAscent(0.1, noise_site="oracle_step", sigma=0.5))
+    assert np.allclose(step.loadings(index), -0.1 * level * np.eye(D), rtol=0, atol=1e-16)
+    epoch = affine_epoch(game, games.Richardson(games.GradientDescentAscent(0.1, noise_site="iterate", sigma=0.5)))
+    assert epoch.loadings(index).shape == (2, 2 * D, 0)
     assert np.allclose(epoch.after, np.concatenate([level * np.eye(D), 2 * level * np.eye(D)]), rtol=1e-15)
 
 
 def test_bad_input(game):
     with pytest.raises(ValueError, match="FiniteSum"):
-        linearise(games.FiniteSum(lambda i, x: x, 2), games.GradientDescentAscent(0.1))
+        affine_epoch(games.FiniteSum(lambda i, x: x, 2), games.GradientDescentAscent(0.1))
     with pytest.raises(ValueError, match="schedule"):
-        linearise(game, games.GradientDescentAscent(games.Power(1.0)))
+        affine_epoch(game, games.GradientDescentAscent(games.Power(1.0)))
     with pytest.raises(ValueError, match="method is a dict"):
-        linearise(game, {})
+        affine_epoch(game, {})

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from theorylab import games
-from theorylab.games import exact, laws, subsets
+from theorylab.games.stationary import commuting, laws, subsets
+from theorylab.games.stationary.updates import Updates, affine_epoch
 
 P = 3
 """Size of the homogeneous maps."""
@@ -34,7 +35,7 @@ def random_updates(n, batch_size=1, samples=1, *, noise=False, shared=False):
         found[:, -1] = found[:, :, -1] = 0
         return found @ found.mT
 
-    return laws.Updates(maps, n, batch_size, samples, covariances if noise else None)
+    return Updates(maps, n, batch_size, samples, covariances if noise else None)
 
 
 def enumerated(updates, there_and_back):
@@ -85,15 +86,15 @@ def test_recursions_are_the_enumeration(n, batch_size, samples, noise):
 @pytest.mark.parametrize(("n", "batch_size", "samples"), CASES)
 def test_shared_law_is_the_enumeration(n, batch_size, samples, there_and_back):
     updates = random_updates(n, batch_size, samples, shared=True)
-    assert laws.is_shared(updates)
+    assert commuting.is_shared(updates)
     step = np.diag([0.5, 0.25, 0.0])
     updates = updates._replace(noise=lambda groups: np.broadcast_to(step, (len(groups), P, P)))
-    check(laws.shared_law(updates, there_and_back), updates, there_and_back)
+    check(commuting.shared_law(updates, there_and_back), updates, there_and_back)
 
 
 def test_different_matrices_are_not_shared():
     for samples in (1, 2):
-        assert not laws.is_shared(random_updates(3, samples=samples))
+        assert not commuting.is_shared(random_updates(3, samples=samples))
 
 
 @pytest.mark.parametrize(("n", "batch_size", "samples"), [*CASES, (10, 3, 1), (6, 2, 2)])
@@ -138,7 +139,7 @@ def test_products_are_epochs(make_affine, order, kind):
     state = method.init(game, jax.random.key(0), jnp.asarray([1.0, 2.0]))
     blocks = games.orders.groups(order, key, 5, batch_size=2, samples=method.samples)
     indices = np.concatenate([np.asarray(block).ravel() for block in blocks])[: 5 * method.samples]
-    updates = exact.setting(game, method).updates
+    updates = affine_epoch(game, method).updates
     epoch = laws.products(updates, indices[None], order == "flipflop")[0][0]
     z = epoch @ np.append(state.x - game.solution, 1.0)
     assert np.allclose(method.step(game, state, key).x, z[:2] + game.solution, rtol=0, atol=1e-13)

@@ -1,6 +1,6 @@
-"""The bias in powers of the step size: closed forms, and the limits of exact stationary means."""
+"""Powers of the step size: closed forms, the limits of exact stationary means, and the orders of errors."""
 
-from itertools import permutations
+from itertools import permutations, product
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,8 @@ from theorylab import games
 from theorylab.games import orders
 from theorylab.numerics import local_slopes
 
-SHUFFLED = ["reshuffle", "once", "cyclic", "flipflop"]
+WEIGHTS = {1: (1.0,), 2: (2.0, -1.0), 3: (8 / 3, -2.0, 1 / 3)}  # of step sizes g, 2g, 4g
+RANDOM = ["reshuffle", "once", "cyclic", "flipflop", "repeat"]
 
 
 def at_solution(game):
@@ -26,6 +27,8 @@ def exact_bias(game, step_size, order):
     table = np.array([range(n)] if order == "cyclic" else list(permutations(range(n))))
     if order == "flipflop":
         table = np.hstack([table, table[:, ::-1]])
+    if order == "repeat":
+        table = np.tile(np.arange(n)[:, None], n)
     m, c = np.broadcast_to(np.eye(d), (len(table), d, d)), np.zeros((len(table), d))
     for visit in table.T:
         one = np.eye(d) - step_size * a[visit]
@@ -35,7 +38,7 @@ def exact_bias(game, step_size, order):
     return np.linalg.solve(np.eye(d) - m, c[..., None])[..., 0].mean(axis=0)
 
 
-@pytest.mark.parametrize("order", SHUFFLED)
+@pytest.mark.parametrize("order", RANDOM)
 @pytest.mark.parametrize(("n", "d"), [(2, 2), (3, 1), (5, 3)])
 def test_limits_of_exact_means(make_affine, order, n, d):
     """What is left after each term falls with the next power: m / g - c1 and then m / g^2 - c1 / g - c2 linearly."""
@@ -52,7 +55,7 @@ def test_limits_of_exact_means(make_affine, order, n, d):
     assert np.abs(local_slopes(steps[:3], np.linalg.norm(over[:3], axis=1)) - 1).max() < 0.05
 
 
-@pytest.mark.parametrize("order", ["reshuffle", "once", "cyclic"])
+@pytest.mark.parametrize("order", ["reshuffle", "once", "cyclic", "repeat"])
 def test_limits_of_stationary_moments(make_affine, order):
     """The library's own moments: the extrapolated bias 2 m(g) - m(2g) is -2 c2 g^2 up to the next order."""
     game = make_affine(3, 4, 2)
@@ -99,7 +102,7 @@ def test_two_scalars(a1, a2, beta):
 
 def test_equal_matrices_have_no_shuffled_bias(make_affine):
     game = make_affine(1, 5, 3, shared=True)
-    for order in ("independent", "reshuffle", "once", "flipflop"):
+    for order in ("independent", "reshuffle", "once", "flipflop", "repeat"):
         for coefficient in games.bias_expansion(game, order):
             assert np.abs(coefficient).max() < 1e-14  # rounding of sums of numbers of size one
     assert np.abs(games.bias_expansion(game, "cyclic")[0]).max() > 0.01  # one order alone is another matter
@@ -109,7 +112,7 @@ def test_independent_draws_have_none(make_affine):
     assert not np.any(games.bias_expansion(make_affine(2, 3, 2), "independent"))
 
 
-@pytest.mark.parametrize("order", ["reshuffle", "once", "flipflop"])
+@pytest.mark.parametrize("order", ["reshuffle", "once", "flipflop", "repeat"])
 def test_names_of_components_do_not_matter(make_affine, order):
     game = make_affine(4, 5, 2)
     turned = games.AffineGame(game.matrices[::-1], game.offsets[::-1], game.solution)
@@ -121,7 +124,7 @@ def test_names_of_components_do_not_matter(make_affine, order):
     assert np.linalg.norm(cyclic - turned) > 0.01
 
 
-@pytest.mark.parametrize("order", SHUFFLED)
+@pytest.mark.parametrize("order", RANDOM)
 def test_coefficients_scale(make_affine, order):
     """F scaled by s scales c1 by s and c2 by s^2 (gamma n L is what counts); x scaled by s scales both by s."""
     game = make_affine(5, 4, 2)
@@ -159,6 +162,63 @@ def test_single_precision_games_have_double_precision_theory(make_affine, cast):
             assert narrow.dtype == np.float64 and np.allclose(narrow, wide, rtol=1e-4, atol=1e-6)  # the game is rounded
 
 
+def extrapolated(game, step_size, order, points):
+    """|E x - x*| and E|x - x*|^2 of the combination, by a list of all epochs of the chains side by side."""
+    n, d = game.n, game.d
+    a = np.asarray(game.matrices)
+    b = np.asarray(game.offsets) + a @ np.asarray(game.solution)
+    steps = step_size * 2.0 ** np.arange(points)
+    if order == "independent":
+        table = np.array(list(product(range(n), repeat=n)))
+    else:
+        table = np.array([range(n)] if order == "cyclic" else list(permutations(range(n))))
+    if order == "flipflop":
+        table = np.hstack([table, table[:, ::-1]])
+    if order == "repeat":
+        table = np.tile(np.arange(n)[:, None], n)
+    matrix = np.eye(points * d) - np.stack([np.kron(np.diag(steps), one) for one in a])
+    offset = -np.stack([np.kron(steps, one) for one in b])
+    m, c = np.broadcast_to(np.eye(points * d), (len(table), points * d, points * d)), np.zeros((len(table), points * d))
+    for visit in table.T:
+        m, c = matrix[visit] @ m, np.einsum("kij,kj->ki", matrix[visit], c) + offset[visit]
+    read = np.kron(WEIGHTS[points], np.eye(d))
+    eye = np.eye(points * d)
+    if order == "once":
+        x = np.linalg.solve(eye - m, c[..., None])[..., 0] @ read.T
+        return np.linalg.norm(x.mean(axis=0)), np.mean(np.sum(x**2, axis=1))
+    mean = np.linalg.solve(eye - m.mean(axis=0), c.mean(axis=0))
+    bias = read @ mean
+    # the covariance by itself, from deviations of one epoch from its mean: nothing of first order to cancel
+    moved = np.einsum("kij,j->ki", m - eye, mean) + c
+    moved = moved - moved.mean(axis=0)
+    lift = np.mean([np.kron(one, one) for one in m], axis=0)
+    spread = np.linalg.solve(np.eye(len(lift)) - lift, (moved.T @ moved / len(moved)).ravel()).reshape(eye.shape)
+    return np.linalg.norm(bias), bias @ bias + np.trace(read @ spread @ read.T)
+
+
+@pytest.mark.parametrize("order", games.orders.ORDERS)
+@pytest.mark.parametrize("points", [1, 2, 3])
+def test_orders_of_affine_games(make_affine, order, points):
+    """Local slopes tend to the orders with errors that halve with the step, so that one extrapolation removes them."""
+    game = make_affine(12, 3, 2)
+    # there and back, squared bias g^4 is above variance g^5 at small steps alone
+    steps = (4e-4 if order == "flipflop" else 0.01) / 2.0 ** np.arange(4)
+    bias, mse = np.transpose([extrapolated(game, step, order, points) for step in steps])
+    expected = games.convergence_orders(order, points)
+    slopes = local_slopes(steps, mse)
+    assert abs(2 * slopes[-1] - slopes[-2] - expected.mse) < 0.05
+    if expected.bias == np.inf:
+        assert bias.max() < 1e-14  # identically zero: rounding
+    else:
+        slopes = local_slopes(steps, bias)
+        assert abs(2 * slopes[-1] - slopes[-2] - expected.bias) < 0.05
+
+
+def test_orders_of_smooth_games_lose_the_affine_zero():
+    assert games.convergence_orders("independent", 2).bias == np.inf
+    assert games.convergence_orders("independent", 2, affine=False) == (2, 1)
+
+
 def test_bad_input(make_affine):
     game = make_affine(8, 2, 2)
     finite = games.FiniteSum(lambda i, x: x, 2)
@@ -166,8 +226,12 @@ def test_bad_input(make_affine):
         games.bias_expansion(finite)
     with pytest.raises(ValueError, match="game is a FiniteSum"):
         games.extragradient_bias(finite, 0.1)
-    with pytest.raises(ValueError, match=r"order = 'reshufle'.*did you mean"):
+    with pytest.raises(TypeError, match=r"order must be 'independent' or .*, got 'reshufle'"):
         games.bias_expansion(game, "reshufle")
     for bad in (-0.1, jnp.inf):
         with pytest.raises(ValueError, match="extrapolation_step = "):
             games.extragradient_bias(game, float(bad))
+    with pytest.raises(TypeError, match=r"order must be 'independent' or .*, got 'reshufle'"):
+        games.convergence_orders("reshufle")
+    with pytest.raises(ValueError, match=r"points = 0 must be at least 1"):
+        games.convergence_orders("reshuffle", 0)

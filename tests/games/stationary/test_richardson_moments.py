@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from theorylab import games
-from theorylab.games import exact
-from theorylab.games.chains import epoch_averages
+from theorylab.games.stationary import dispatch
+from theorylab.games.stationary.chains import epoch_averages
 from theorylab.numerics import local_slopes, richardson_weights
 
 KEY = jax.random.key(5)
@@ -154,7 +154,7 @@ def test_monte_carlo_covers_the_exact_answer(make_affine, monkeypatch, order, co
     game = make_affine(11, 4, 2)
     method = games.Richardson(games.GradientDescentAscent(0.1, order), coupling=coupling, average=average)
     wide = games.stationary_moments(game, method)
-    monkeypatch.setattr(exact, "EXACT_FLOPS", 0)
+    monkeypatch.setattr(dispatch, "EXACT_FLOPS", 0)
     found = games.stationary_moments(game, method, key=KEY, samples=48)
     assert found.standard_error > 0 and abs(found.mse - wide.mse) < 5 * found.standard_error
     assert np.all(np.abs(found.mean - wide.mean) < 5 * found.mean_standard_error)

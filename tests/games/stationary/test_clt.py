@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from theorylab import games
-from theorylab.games.chains import epoch_averages
+from theorylab.games.stationary.chains import epoch_averages
 
 KEY = jax.random.key(8)
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from theorylab import games
-from theorylab.games import commuting, exact, laws, subsets
+from theorylab.games.stationary import commuting, dispatch, subsets
+from theorylab.games.stationary.updates import affine_epoch
 
 
 def rotations(seed, n):
@@ -23,7 +24,7 @@ def diagonal(seed, n):
 
 
 def both(game, method):
-    updates = exact.setting(game, method).updates
+    updates = affine_epoch(game, method).updates
     maps, noise = updates.at(np.arange(game.n)[:, None])
     found = commuting.spectrum(maps[:, :-1, :-1])
     assert found is not None
@@ -52,7 +53,7 @@ def test_quadrature_is_the_recursion(make, n, method):
 
 
 def test_matrices_that_do_not_commute(make_affine):
-    updates = exact.setting(make_affine(0, 4, 2), games.GradientDescentAscent(0.1)).updates
+    updates = affine_epoch(make_affine(0, 4, 2), games.GradientDescentAscent(0.1)).updates
     assert commuting.spectrum(updates.maps(np.arange(4)[:, None])[:, :-1, :-1]) is None
     assert commuting.spectrum(np.asarray([[[1.0, 1.0], [0.0, 1.0]]])) is None  # no eigenbasis at all
 
@@ -73,7 +74,7 @@ def test_scalars_by_another_way(n):
         chances = np.cumprod(np.append(1.0, np.arange(1, n) / np.arange(n - 1, 0, -1)))
         expected -= gamma * b[i] * np.mean(symmetric * chances)
     method = games.GradientDescentAscent(gamma)
-    law = exact.epoch_law(exact.setting(game, method))
+    law, _ = dispatch.law_of(affine_epoch(game, method))
     # sums of n terms of size gamma, each of n roundings
     assert law.mean[0, 1] == pytest.approx(expected, abs=1e-14 * n * gamma)
     found = games.stationary_moments(game, method)
@@ -84,10 +85,10 @@ def test_scalars_by_another_way(n):
 def test_equal_matrices_are_the_shared_law():
     game = rotations(0, 40)
     game = games.AffineGame(np.broadcast_to(game.matrices[:1], (40, 3, 3)), game.offsets)
-    updates = exact.setting(game, games.Extragradient(0.05, 0.1, noise_site="oracle_step")).updates
+    updates = affine_epoch(game, games.Extragradient(0.05, 0.1, noise_site="oracle_step")).updates
     maps, noise = updates.at(np.arange(40)[:, None])
     law = commuting.commuting_law(commuting.spectrum(maps[:, :-1, :-1]), maps, noise)
-    shared = laws.shared_law(updates)
+    shared = commuting.shared_law(updates)
     one = np.diag([0.0, 0.0, 0.0, 1.0])
     assert np.allclose(law.mean, shared.mean, rtol=0, atol=1e-13)
     assert np.allclose(law.transport(one), shared.transport(one), rtol=0, atol=1e-12)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.sparse import linalg as sparse
 
-from ..numerics import spectral_radius
+from ...numerics import spectral_radius
 from .laws import Law
 
 STABLE = 1 - 1e-12
@@ -23,14 +23,6 @@ class Stationary(NamedTuple):
 
     `mean` (D,), nan where it has no limit; `covariance` (D, D), nan where that has none; `contraction`, the spectral
     radius of E[M]; `ms_contraction`, that of E[M kron M].
-
-    **Source**: derived here; see `stationary`.
-
-        >>> import numpy as np
-        >>> from theorylab.games.laws import uniform_law
-        >>> from theorylab.games.stationary import stationary
-        >>> stationary(uniform_law(np.array([[[0.5, 1.0], [0.0, 1.0]]]))).mean.tolist()
-        [2.0]
     """
 
     mean: Float[np.ndarray, " d"]
@@ -57,13 +49,6 @@ def stationary(law: Law) -> Stationary:
     **Raises** `RuntimeError` where a large system did not converge, for a map too close to critical.
 
     **Source**: derived here; checked against Kronecker products over the enumeration of all orders.
-
-        >>> import numpy as np
-        >>> from theorylab.games.laws import spread_law
-        >>> from theorylab.games.stationary import stationary
-        >>> law = spread_law(np.diag([0.5, 1.0]), np.diag([0.75, 0.0]))
-        >>> stationary(law).covariance.tolist()
-        [[1.0]]
     """
     d = len(law.mean) - 1
     drift, offset = law.mean[:-1, :-1], law.mean[:-1, -1]
@@ -85,14 +70,6 @@ def radii(law: Law) -> tuple[float, float]:
     **Arguments**: `law`.
 
     **Returns** the spectral radii of E[M] and of E[M kron M].
-
-    **Source**: derived here.
-
-        >>> import numpy as np
-        >>> from theorylab.games.laws import uniform_law
-        >>> from theorylab.games.stationary import radii
-        >>> radii(uniform_law(np.array([[[0.5, 1.0], [0.0, 1.0]]])))
-        (0.5, 0.25)
     """
     drift = law.mean[:-1, :-1]
     contraction = spectral_radius(drift)
