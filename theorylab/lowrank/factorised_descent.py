@@ -15,7 +15,7 @@ from ..numerics.checked import Key
 from ..numerics.draws import normal
 from .matrix_losses import FactorPair, MatrixLoss, factor_pair
 from .problems import check_rank
-from .two_layer import extreme_curvatures, reciprocal_step, smoothness_polynomial
+from .two_layer import local_terms
 
 STEP_RULES = ("constant", "local", "paper")
 
@@ -152,8 +152,7 @@ class FactorisedDescent(Method):
             return jnp.asarray(self.step_size, W1.dtype)
         excess = value - jnp.asarray(problem.minimum, W1.dtype)
         lipschitz = jnp.asarray(problem.lipschitz, W1.dtype)
-        _, s = extreme_curvatures(W1, W2)
-        eta = reciprocal_step(smoothness_polynomial(W1, W2, excess, gradient, lipschitz, self.rule, s))
+        eta = local_terms(W1, W2, excess, gradient, lipschitz, self.rule).step_size
         return eta if state.bound is None else jnp.minimum(eta, state.bound)
 
 
