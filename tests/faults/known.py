@@ -9,8 +9,7 @@ NO_CALL = {
 
 ALLOWED = {
     ("games.Constrained", "constraint", "missing"): "no constraint",
-    ("games.bounds.MseBound.after", "epochs", "fraction"): "the bound is a formula in real epochs",
-    ("games.step_sizes.known", "why"): "any sentence",
+    ("games.claims.rr_richardson_vip.MseBound.after", "epochs", "fraction"): "the bound is a formula in real epochs",
     ("games.natural_residual", "x"): "x is any pytree that the user's operator takes",
     ("lowrank.lora.kernel_adapters", "kernel"): "its shape alone is used",
     ("lowrank.lorafy", "model"): "the user's own function `where` speaks first",

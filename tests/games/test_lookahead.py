@@ -156,7 +156,7 @@ def test_bad_calls():
 def test_bad_batches(batch_size):
     with pytest.raises(ValueError, match=f"batch_size = {batch_size}"):
         games.batches(KEY, 5, batch_size, epoch=0)
-    with pytest.raises(ValueError, match="order = 'reshuffel'"):
+    with pytest.raises(TypeError, match=r"order must be 'independent' or .*, got 'reshuffel'"):
         games.batches(KEY, 5, order="reshuffel", epoch=0)
 
 

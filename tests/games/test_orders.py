@@ -52,9 +52,11 @@ def test_same_draws_in_both_precisions():
 
 
 def test_unknown_order():
-    with pytest.raises(ValueError, match="'once', 'cyclic', 'flipflop': did you mean 'reshuffle'"):
+    with pytest.raises(ValueError, match="'once', 'cyclic', 'flipflop', 'repeat': did you mean 'reshuffle'"):
         orders.check("reshuffled")
     with pytest.raises(ValueError, match="choose one of them"):
+        orders.check("zzz")
+    with pytest.raises(TypeError, match=r"order must be 'independent' or .*, got 'zzz'"):
         orders.table("zzz", KEY, 3)
     with pytest.raises(ValueError, match="fixed"):
         orders.table("once", KEY, 3)

@@ -127,7 +127,7 @@ def test_over_any_method_with_a_step(standard_promotion):
                 return state
 
         games.Richardson(Still())
-    with pytest.raises(ValueError, match="coupling = 'own'"):
+    with pytest.raises(TypeError, match="coupling"):
         games.Richardson(games.GradientDescentAscent(0.1), coupling="own")
     with pytest.raises(ValueError, match="no learning_rate"):
         engine.Gradient(optax.sgd(0.1)).scaled(2.0)

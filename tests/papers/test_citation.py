@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from theorylab.papers import UnknownName, bibtex, cite, find, slugs
-from theorylab.papers.citation import latex
+from theorylab.papers import cite, find, slugs
+from theorylab.papers.citation import bibtex, latex
+from theorylab.papers.registry import UnknownName
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,11 @@ def test_cite_reads_methods_and_solutions_and_says_each_once():
         == entry
     )
     assert cite(SimpleNamespace(cites=())) == ""
+
+
+def test_cite_takes_works_that_are_no_papers_here():
+    work = "@article{korpelevich1976,\n  title = {The extragradient method},\n}"
+    assert cite(SimpleNamespace(cites=("seg_rr", work))) == f"{cite('seg_rr')}\n{work}\n"
 
 
 def test_cite_refuses():

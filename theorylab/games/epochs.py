@@ -12,7 +12,9 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from ..engine.method import Method, hyperparameter, start
-from ..numerics import Key, checked, lane_scan, normal
+from ..numerics.checked import Key
+from ..numerics.draws import normal
+from ..numerics.lane_scan import lane_scan
 from . import orders
 from .schedules import requires, scaled
 
@@ -169,7 +171,7 @@ class EpochMethod(Method):
 
     @property
     @abc.abstractmethod
-    def order(self) -> str:
+    def order(self) -> orders.Order:
         """One of `orders.ORDERS`; a property here, so that it is not the second argument to type checkers."""
 
     @abc.abstractmethod
@@ -181,12 +183,10 @@ class EpochMethod(Method):
         del problem, x
         return None
 
-    @checked
     def scaled(self, factor: float | Array) -> "EpochMethod":
         """The same method with every step size multiplied by a factor."""
         return _with_steps(self, {name: scaled(getattr(self, name), factor) for name in self.steps})
 
-    @checked
     def at(self, updates: Int[Array, ""] | None, x: PyTree[Array]) -> "EpochMethod":
         """The method with the step sizes of one update, in the precision of x, where they follow a schedule."""
         dtype = jnp.result_type(*jax.tree.leaves(x))
@@ -197,7 +197,6 @@ class EpochMethod(Method):
         }
         return _with_steps(self, values)
 
-    @checked
     def init(self, problem: Any, key: Key, x0: PyTree | None = None) -> EpochState:
         """The state before the first epoch; the order `"once"` draws its permutation here."""
         key_x, key_order = jax.random.split(key)
@@ -217,7 +216,6 @@ class EpochMethod(Method):
             noise_level(self, problem, x),
         )
 
-    @checked
     def step(self, problem: Any, state: EpochState, key: Key) -> EpochState:
         """One epoch, in the order that `key` draws."""
         blocks = orders.groups(self.order, key, problem.n, state.kept, batch_size=self.batch_size, samples=self.samples)
@@ -244,7 +242,6 @@ class EpochMethod(Method):
             x = jax.tree.map(lambda leaf, unit: leaf + level * unit, x, epoch_noise)
         return EpochState(x, memory, state.kept, updates, state.sigma)
 
-    @checked
     def oracles(
         self, problem: Any, indices: Int[Array, " g"], noise: PyTree[Array] | None, sigma: Array | None
     ) -> tuple[Oracle, ...]:
@@ -261,7 +258,6 @@ class EpochMethod(Method):
 
         return tuple(jax.tree_util.Partial(oracle, s) for s in range(self.samples))
 
-    @checked
     def level(self, problem: Any, sigma: Any) -> Array:
         r"""The standard deviation $\gamma \sqrt n\, \sigma$ of the smoothing noise."""
         return self.step_size * (float(np.sqrt(problem.n)) * sigma)

@@ -8,12 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from ..engine.method import hyperparameter
-from ..numerics import checked
 from . import orders
 from .epochs import EpochMethod, Oracle, move
 
 
-@checked
 class GradientDescentAscent(EpochMethod):
     r"""Stochastic gradient descent-ascent: $x^+ = x - \gamma_1 F_i(x)$.
 
@@ -38,7 +36,7 @@ class GradientDescentAscent(EpochMethod):
     """
 
     step_size: Any = eqx.field(converter=hyperparameter)
-    order: str = eqx.field(static=True, converter=orders.check, default="reshuffle")
+    order: orders.Order = eqx.field(static=True, converter=orders.check, default="reshuffle")
 
     def update(self, problem: Any, x: PyTree, memory: PyTree, oracles: tuple[Oracle, ...]) -> tuple[PyTree, PyTree]:
         """x - step_size F_i(x)."""
@@ -46,7 +44,6 @@ class GradientDescentAscent(EpochMethod):
         return move(problem, x, self.step_size, oracle(x)), memory
 
 
-@checked
 class Extragradient(EpochMethod):
     r"""Same-sample stochastic extragradient: $\bar x = x - \gamma_2 F_i(x)$, $x^+ = x - \gamma_1 F_i(\bar x)$.
 
@@ -73,7 +70,7 @@ class Extragradient(EpochMethod):
 
     step_size: Any = eqx.field(converter=hyperparameter)
     extrapolation_step: Any = eqx.field(converter=hyperparameter)
-    order: str = eqx.field(static=True, converter=orders.check, default="reshuffle")
+    order: orders.Order = eqx.field(static=True, converter=orders.check, default="reshuffle")
 
     def update(self, problem: Any, x: PyTree, memory: PyTree, oracles: tuple[Oracle, ...]) -> tuple[PyTree, PyTree]:
         """x - step_size F_i(x - extrapolation_step F_i(x)); of two oracles the first looks ahead."""
@@ -89,7 +86,6 @@ class Extragradient(EpochMethod):
         return {**super().requires(), sentence: jnp.all(jnp.isfinite(step) & (step >= 0))}
 
 
-@checked
 class IndependentExtragradient(Extragradient):
     r"""Extragradient with two samples: $\bar x = x - \gamma_2 F_i(x)$, $x^+ = x - \gamma_1 F_j(\bar x)$.
 

@@ -7,12 +7,10 @@ import jax
 from jaxtyping import PyTree
 
 from ..engine.method import hyperparameter
-from ..numerics import checked
 from . import orders
 from .epochs import EpochMethod, Oracle, move
 
 
-@checked
 class HamiltonianGradient(EpochMethod):
     r"""Stochastic Hamiltonian gradient: $x^+ = x - \gamma\, \nabla\, \tfrac12 \langle F_i(x), F_j(x)\rangle$.
 
@@ -40,7 +38,7 @@ class HamiltonianGradient(EpochMethod):
     samples: ClassVar[int] = 2
 
     step_size: Any = eqx.field(converter=hyperparameter)
-    order: str = eqx.field(static=True, converter=orders.check, default="reshuffle")
+    order: orders.Order = eqx.field(static=True, converter=orders.check, default="reshuffle")
 
     def update(self, problem: Any, x: PyTree, memory: PyTree, oracles: tuple[Oracle, ...]) -> tuple[PyTree, PyTree]:
         """x - step_size (J_i^T F_j + J_j^T F_i) / 2."""

@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Int, PyTree
 
 from ..engine import keys
-from ..numerics import Key, checked
+from ..numerics.checked import Key
 from . import orders
 
 
@@ -30,11 +30,10 @@ class ExtragradientState(NamedTuple):
     lookahead: PyTree[Array] | None
 
 
-@checked
 def extragradient_optimiser(
     optimiser: optax.GradientTransformation, lookahead: optax.GradientTransformation | None = None
 ) -> optax.GradientTransformationExtraArgs:
-    r"""The extragradient form of an Optax optimiser: its update, from an operator one step ahead.
+    r"""Give an Optax optimiser its extragradient form: the update from an operator one step ahead.
 
     With the optimiser's update written $U(F)$: $\bar x = x + U_2(F(x))$, $x^+ = x + U_1(F(\bar x))$. `init(params)` and
     `update(grads, state, params, operator=operator)` are Optax's, with `grads` $= F(x)$ and `operator` the function
@@ -93,11 +92,10 @@ def extragradient_optimiser(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-@checked
 def batches(
-    key: Key, n: int, batch_size: int = 1, *, order: str = "reshuffle", epoch: int
+    key: Key, n: int, batch_size: int = 1, *, order: orders.Order = "reshuffle", epoch: int
 ) -> Iterator[Int[np.ndarray, " b"]]:
-    """The batches of indices of one epoch, for a Python training loop.
+    """Draw the batches of indices of one epoch, for a Python training loop.
 
     They are the draws that `tl.solve` makes for a method of this order under the same key, epoch by epoch: a loop
     begun again at any epoch repeats them.
@@ -108,7 +106,7 @@ def batches(
     **Returns** an iterator over int32 arrays (b,), on the host; where b does not divide n, the last one is smaller (a
     compiled step is then compiled twice).
 
-    **Raises** `ValueError` for a batch size out of range and an unknown order.
+    **Raises** `ValueError` for a batch size out of range.
 
     **Source**: Emmanouilidis, Vidal, Loizou (2024), arXiv 2403.07148; tested against `tl.solve`.
 

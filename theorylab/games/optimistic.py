@@ -7,12 +7,10 @@ import jax
 from jaxtyping import Array, PyTree
 
 from ..engine.method import hyperparameter
-from ..numerics import checked
 from . import orders
 from .epochs import EpochMethod, Oracle, mean_operator, move
 
 
-@checked
 class OptimisticGradient(EpochMethod):
     r"""Stochastic optimistic gradient: $x^+ = x - \gamma\,(2 g - g^-)$ with $g = F_i(x)$ and $g^-$ the last g.
 
@@ -38,7 +36,7 @@ class OptimisticGradient(EpochMethod):
     cites: ClassVar[tuple[str, ...]] = ("seg_rr",)
 
     step_size: Any = eqx.field(converter=hyperparameter)
-    order: str = eqx.field(static=True, converter=orders.check, default="reshuffle")
+    order: orders.Order = eqx.field(static=True, converter=orders.check, default="reshuffle")
 
     def remember(self, problem: Any, x: PyTree[Array]) -> PyTree[Array]:
         """The mean operator at x."""

@@ -1,22 +1,24 @@
 """The orders in which an epoch visits the n components: tables of indices, drawn before the epoch's loop."""
 
 import difflib
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from ..numerics import Key, checked
+from ..numerics.checked import Key
 
-ORDERS = ("independent", "reshuffle", "once", "cyclic", "flipflop")
+Order = Literal["independent", "reshuffle", "once", "cyclic", "flipflop", "repeat"]
+ORDERS: tuple[Order, ...] = get_args(Order)
 """`"independent"`: n uniform draws with replacement; `"reshuffle"`: a new permutation each epoch; `"once"`: one
 permutation, drawn at the start and kept; `"cyclic"`: 0, 1, ..., n-1 always; `"flipflop"`: a new permutation and then
-the same one backwards, 2n indices an epoch."""
+the same one backwards, 2n indices an epoch; `"repeat"`: one uniformly random component, n times, which a released code
+takes for reshuffling (`theorylab show seg_rr`)."""
 
 
-@checked
-def check(order: str) -> str:
-    """The order itself, when it is one.
+def check(order: str) -> Order:
+    """Give the order itself, when it is one.
 
     **Arguments**: `order`, one of `ORDERS`.
 
@@ -31,16 +33,16 @@ def check(order: str) -> str:
         Traceback (most recent call last):
         ValueError: order = 'reshuffel' is not one of 'independent', 'reshuffle', ...: did you mean 'reshuffle'?
     """
-    if order in ORDERS:
-        return order
+    for known in ORDERS:
+        if order == known:
+            return known
     near = difflib.get_close_matches(str(order), ORDERS, n=1, cutoff=0.5)
     hint = f": did you mean {near[0]!r}?" if near else ": choose one of them"
     raise ValueError(f"order = {order!r} is not one of {', '.join(map(repr, ORDERS))}{hint}")
 
 
-@checked
-def fixed(order: str, key: Key, n: int) -> Int[Array, " n"] | None:
-    """What an order keeps for the whole run: the permutation of `"once"`, nothing for the others.
+def fixed(order: Order, key: Key, n: int) -> Int[Array, " n"] | None:
+    """Draw what an order keeps for the whole run: the permutation of `"once"`, nothing for the others.
 
     **Arguments**: `order`, one of `ORDERS`; `key`; `n`, the number of components.
 
@@ -52,19 +54,18 @@ def fixed(order: str, key: Key, n: int) -> Int[Array, " n"] | None:
         >>> sorted(tl.games.orders.fixed("once", jax.random.key(0), 3).tolist())
         [0, 1, 2]
     """
-    return _permutation(key, n) if check(order) == "once" else None
+    return _permutation(key, n) if order == "once" else None
 
 
-@checked
-def table(order: str, key: Key, n: int, kept: Int[Array, " n"] | None = None) -> Int[Array, " m"]:
-    """The indices of one epoch. They depend on the key alone, so that runs that share it share the draws.
+def table(order: Order, key: Key, n: int, kept: Int[Array, " n"] | None = None) -> Int[Array, " m"]:
+    """Draw the indices of one epoch, from the key alone, so that runs that share it share the draws.
 
     **Arguments**: `order`, one of `ORDERS`; `key` of the epoch, which `"once"` and `"cyclic"` do not use; `n`, the
     number of components; `kept` (n,), what `fixed` gave.
 
     **Returns** (n,), or (2n,) for `"flipflop"`, int32 (in either precision the same draws).
 
-    **Raises** `ValueError` for an unknown order, and for `"once"` without its permutation.
+    **Raises** `ValueError` for `"once"` without its permutation.
 
     **Source**: Emmanouilidis, Vidal, Loizou (2024), arXiv 2403.07148; flip-flop: Rajput, Lee, Papailiopoulos (2022),
     arXiv 2102.09718.
@@ -80,9 +81,8 @@ def table(order: str, key: Key, n: int, kept: Int[Array, " n"] | None = None) ->
     return jnp.concatenate([forward, forward[::-1]]) if order == "flipflop" else forward
 
 
-@checked
 def groups(
-    order: str,
+    order: Order,
     key: Key,
     n: int,
     kept: Int[Array, " n"] | None = None,
@@ -90,7 +90,7 @@ def groups(
     batch_size: int = 1,
     samples: int = 1,
 ) -> tuple[Int[Array, "updates group"], ...]:
-    """The epoch's indices, cut into one group for each update.
+    """Draw the epoch's indices, cut into one group for each update.
 
     The sequence is as many passes of the order as an update has samples, one after the other. A group holds the
     next `samples * batch_size` of its indices, half of them for each of two samples; where that does not divide its
@@ -125,13 +125,15 @@ def groups(
 
 
 def _pass(order, key, n, kept):
-    match check(order):
+    match order:
         case "independent":
             return jax.random.randint(key, (n,), 0, n, dtype=jnp.int32)
         case "reshuffle" | "flipflop":
             return _permutation(key, n)
         case "cyclic":
             return jnp.arange(n, dtype=jnp.int32)
+        case "repeat":
+            return jnp.full((n,), jax.random.randint(key, (), 0, n, dtype=jnp.int32))
     if kept is None:
         raise ValueError("order = 'once' needs kept, its permutation: draw it with fixed('once', key, n)")
     return kept

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
 from ..engine.method import Method, start
-from ..numerics import Key, checked, richardson_weights
+from ..numerics.checked import Key
+from ..numerics.extrapolation import richardson_weights
 
-COUPLINGS = ("shared", "independent")
+Coupling = Literal["shared", "independent"]
 
 
 class RichardsonState(eqx.Module):
@@ -36,7 +37,6 @@ class RichardsonState(eqx.Module):
     steps: Int[Array, ""] | None = None
 
 
-@checked
 class Richardson(Method):
     r"""Richardson-Romberg extrapolation of any method: $\hat x = \sum_j w_j\, x^{(m_j \gamma)}$.
 
@@ -50,8 +50,7 @@ class Richardson(Method):
     (p,), positive and different; `coupling`, `"shared"` draws for all chains (a far smaller variance) or
     `"independent"` ones; `average`, whether to combine running averages over the steps so far instead of iterates.
 
-    **Raises** `ValueError` for multipliers that are not positive or not different, an unknown coupling, and a method
-    that cannot be scaled.
+    **Raises** `ValueError` for multipliers that are not positive or not different, and a method that cannot be scaled.
 
     **Source**: Emmanouilidis et al. (2026), "Shuffling the Data, Extrapolating the Step", SGD-RR2+RR1, for two chains.
 
@@ -68,13 +67,11 @@ class Richardson(Method):
     multipliers: tuple[float, ...] = eqx.field(
         static=True, default=(1, 2), converter=lambda given: tuple(float(m) for m in given)
     )
-    coupling: str = eqx.field(static=True, default="shared")
+    coupling: Coupling = eqx.field(static=True, default="shared")
     average: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self) -> None:
         richardson_weights(self.multipliers)
-        if self.coupling not in COUPLINGS:
-            raise ValueError(f"coupling = {self.coupling!r} is not one of {', '.join(map(repr, COUPLINGS))}")
         if not hasattr(self.method, "scaled"):
             raise ValueError(
                 f"method is a {type(self.method).__name__}, whose step sizes are not known: give it a `scaled(factor)` "
@@ -100,14 +97,12 @@ class Richardson(Method):
         each = [self.method.scaled(m) for m in self.multipliers]  # pyright: ignore[reportAttributeAccessIssue]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
 
-    @checked
     def combine(self, values: PyTree[Array]) -> PyTree[Array]:
         """The weighted sum over the leading axis."""
 
         weights = richardson_weights(self.multipliers).tolist()
         return jax.tree.map(lambda leaf: sum(w * one for w, one in zip(weights, leaf, strict=True)), values)
 
-    @checked
     def init(self, problem: Any, key: Key, x0: PyTree | None = None) -> RichardsonState:
         """All chains at one start."""
         key_x, key_chains = jax.random.split(key)
@@ -117,7 +112,6 @@ class Richardson(Method):
         mean = self._values(problem, chains) if self.average else None
         return RichardsonState(x, chains, mean, jnp.zeros((), jnp.int32) if self.average else None)
 
-    @checked
     def step(self, problem: Any, state: RichardsonState, key: Key) -> RichardsonState:
         """One step of every chain."""
         keys, axis = self._keys(key)

@@ -1,10 +1,9 @@
 """Step sizes of the theorems, (step_size, extrapolation_step), from a game or from its constants."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ..numerics import checked
 from .affine import AffineGame
 from .schedules import Power
 
@@ -37,9 +36,8 @@ class Constants(NamedTuple):
     variance: float
 
 
-@checked
 def constants(game: Any) -> Constants:
-    """The constants of an affine game, exactly, in float64 on the host.
+    """Compute the constants of an affine game, exactly, in float64 on the host.
 
     **Arguments**: `game`, an `AffineGame` of concrete arrays.
 
@@ -79,48 +77,10 @@ def constants(game: Any) -> Constants:
     )
 
 
-@checked
-def known(game: Any, why: str, **numbers: Any) -> dict[str, Any]:
-    """The constants of a game by name, or the same as numbers, checked.
-
-    **Arguments**: `game`, an `AffineGame` or None; `why`, what an error says of a constant that is out of range;
-    `numbers`, each None where the game is given. All are positive, but a `variance` may be 0.
-
-    **Returns** the constants that `numbers` names.
-
-    **Raises** `ValueError` for both a game and numbers, for neither, and for a number that is out of range.
-
-    **Source**: derived here.
-
-        >>> from theorylab.games.step_sizes import known
-        >>> known(None, "no step without it", n=2, mu=0.5)
-        {'n': 2, 'mu': 0.5}
-    """
-    given = [name for name, value in numbers.items() if value is not None]
-    names = ", ".join(f"{name}=" for name in numbers)
-    if game is not None and given:
-        raise ValueError(f"both a game and {', '.join(given)} were given: pass the game, or the numbers ({names})")
-    found: dict[str, Any] = dict(numbers)
-    if game is not None:
-        exact = constants(game)._asdict()
-        found = {name: exact[name] for name in numbers}
-    elif len(given) < len(numbers):
-        missing = ", ".join(name for name in numbers if name not in given)
-        raise ValueError(f"{missing} missing: pass a game, or all the numbers ({names})")
-    for name, value in found.items():
-        least = "not negative" if name == "variance" else "positive"
-        if not (0 < value < np.inf or (value == 0 and name == "variance")):
-            raise ValueError(f"{name} = {value} must be {least} and finite: {why}")
-    if found.get("n", 1) != int(found.get("n", 1)):
-        raise ValueError(f"n = {found['n']} must be a whole number of components")
-    return found
-
-
-@checked
 def strongly_monotone(
     game: Any = None, *, n: int | None = None, mu: float | None = None, lipschitz_max: float | None = None
 ) -> tuple[float, float]:
-    r"""The rule for strongly monotone games.
+    r"""Compute the rule for strongly monotone games.
 
     $\gamma_1 = \mu / (10 L_{\max}^2 \sqrt{10 n^2 + 2n + 54})$ and $\gamma_2 = 2\gamma_1$.
 
@@ -137,17 +97,16 @@ def strongly_monotone(
         >>> round(step_size, 6), round(extrapolation_step, 6)
         (0.012309, 0.024618)
     """
-    given = known(game, NO_STEP, n=n, mu=mu, lipschitz_max=lipschitz_max)
+    given = _known(game, NO_STEP, n=n, mu=mu, lipschitz_max=lipschitz_max)
     components, curvature = given["n"], given["mu"]
     step_size = curvature / (10 * given["lipschitz_max"] ** 2 * np.sqrt(10 * components**2 + 2 * components + 54))
     return float(step_size), float(2 * step_size)
 
 
-@checked
 def affine(
     game: Any = None,
     *,
-    version: str = "main",
+    version: Literal["main", "figure1"] = "main",
     n: int | None = None,
     lambda_min: float | None = None,
     mu: float | None = None,
@@ -155,7 +114,7 @@ def affine(
     lipschitz: float | None = None,
     variance_growth: float | None = None,
 ) -> tuple[float, float]:
-    r"""The rules for affine games, bilinear ones included; $\gamma_2 = 4\gamma_1$ in both versions.
+    r"""Compute the rules for affine games, bilinear ones included; $\gamma_2 = 4\gamma_1$ in both versions.
 
     `"main"`: $\gamma_1 = \lambda_{\min} / (2\sqrt{120}\, n L_{\max}^2)$. `"figure1"`: with $L$ the mean's Lipschitz
     constant, $A$ the variance growth and $\Omega = \frac{L_{\max}}{n\mu}\big[2\,(p + \tfrac52 (n-1)(2n-1)) L^2 +
@@ -169,7 +128,7 @@ def affine(
 
     **Returns** (step_size, extrapolation_step).
 
-    **Raises** `ValueError` for an unknown version, for both a game and numbers, for neither, for a number that the
+    **Raises** `ValueError` for both a game and numbers, for neither, for a number that the
     version does not use, and for one that is not positive.
 
     **Source**: Emmanouilidis, Vidal, Loizou (2024), arXiv 2403.07148, affine theorem and figure 1, as its code has
@@ -180,8 +139,6 @@ def affine(
         >>> round(step_size, 6), round(extrapolation_step, 6)
         (0.001141, 0.004564)
     """
-    if version not in ("main", "figure1"):
-        raise ValueError(f"version = {version!r} is not one of 'main', 'figure1'")
     if lambda_min is not None and mu is not None:
         raise ValueError("lambda_min and mu are two names of one curvature: pass one of them")
     numbers: dict[str, Any] = {"n": n, "lambda_min": mu if lambda_min is None else lambda_min}
@@ -190,16 +147,15 @@ def affine(
     if version == "main":
         for name in (name for name, value in extra.items() if value is not None):
             raise ValueError(f"{name} is not used by version='main': leave it out, or take version='figure1'")
-        given = known(game, NO_STEP, **numbers)
+        given = _known(game, NO_STEP, **numbers)
         step_size = given["lambda_min"] / (2 * np.sqrt(120) * given["n"] * given["lipschitz_max"] ** 2)
     else:
-        step_size = _figure1(**known(game, NO_STEP, **numbers, **extra))
+        step_size = _figure1(**_known(game, NO_STEP, **numbers, **extra))
     return float(step_size), float(4 * step_size)
 
 
-@checked
 def monotone(game: Any = None, *, n: int | None = None, lipschitz_max: float | None = None) -> tuple[float, float]:
-    r"""The rule for monotone games: $\gamma_1 = 1 / (3\sqrt{2n(n-1)}\, L_{\max})$, $\gamma_2 = 2\gamma_1$.
+    r"""Compute the rule for monotone games: $\gamma_1 = 1 / (3\sqrt{2n(n-1)}\, L_{\max})$, $\gamma_2 = 2\gamma_1$.
 
     **Arguments**: `game`, an `AffineGame`, or the numbers `n` >= 2 and `lipschitz_max` > 0.
 
@@ -214,7 +170,7 @@ def monotone(game: Any = None, *, n: int | None = None, lipschitz_max: float | N
         >>> round(1 / step_size, 9), round(1 / extrapolation_step, 9)
         (36.0, 18.0)
     """
-    given = known(game, NO_STEP, n=n, lipschitz_max=lipschitz_max)
+    given = _known(game, NO_STEP, n=n, lipschitz_max=lipschitz_max)
     if given["n"] < 2:
         raise ValueError(
             f"n = {given['n']}: the monotone rule divides by n - 1 and needs n >= 2 components; with one component "
@@ -235,9 +191,8 @@ def _figure1(n, lambda_min, lipschitz_max, lipschitz, variance_growth):
     return min(lambda_min / (4 * lipschitz_max**2), middle, last)
 
 
-@checked
 def decreasing(*, ratio: float) -> tuple[Power, Power]:
-    r"""The decreasing rule $\gamma_1 = 1/(t+1)$, $\gamma_2 = \text{ratio} \cdot \gamma_1$, in the number t of updates.
+    r"""Make the decreasing rule $\gamma_1 = 1/(t+1)$, $\gamma_2 = \text{ratio} \cdot \gamma_1$, after t updates.
 
     **Arguments**: `ratio`, 2 for strongly monotone games and 4 for bilinear ones.
 
@@ -253,9 +208,8 @@ def decreasing(*, ratio: float) -> tuple[Power, Power]:
     return Power(1.0), Power(ratio)
 
 
-@checked
 def double(*, update: float, extrapolation: float) -> tuple[Power, Power]:
-    r"""The double rule: the look-ahead's step falls more slowly than the update's.
+    r"""Make the double rule: the look-ahead's step falls more slowly than the update's.
 
     $\gamma_1 = (t+19)^{-r}$ and $\gamma_2 = (t+19)^{-q}/10$, in the number t of updates.
 
@@ -272,3 +226,25 @@ def double(*, update: float, extrapolation: float) -> tuple[Power, Power]:
         (0.2, 0.1)
     """
     return Power(1.0, update, 19.0), Power(0.1, extrapolation, 19.0)
+
+
+def _known(game: Any, why: str, **numbers: Any) -> dict[str, Any]:
+    """The constants of a game by name, or the same as numbers, checked; `why` tells of one that is out of range."""
+    given = [name for name, value in numbers.items() if value is not None]
+    names = ", ".join(f"{name}=" for name in numbers)
+    if game is not None and given:
+        raise ValueError(f"both a game and {', '.join(given)} were given: pass the game, or the numbers ({names})")
+    values: dict[str, Any] = dict(numbers)
+    if game is not None:
+        exact = constants(game)._asdict()
+        values = {name: exact[name] for name in numbers}
+    elif len(given) < len(numbers):
+        missing = ", ".join(name for name in numbers if name not in given)
+        raise ValueError(f"{missing} missing: pass a game, or all the numbers ({names})")
+    for name, value in values.items():
+        least = "not negative" if name == "variance" else "positive"
+        if not (0 < value < np.inf or (value == 0 and name == "variance")):
+            raise ValueError(f"{name} = {value} must be {least} and finite: {why}")
+    if values.get("n", 1) != int(values.get("n", 1)):
+        raise ValueError(f"n = {values['n']} must be a whole number of components")
+    return values

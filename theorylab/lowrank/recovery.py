@@ -5,13 +5,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from ..numerics import Estimate, checked
 from ..numerics.checked import Numbers, finite
+from ..numerics.estimate import Estimate
 from .constants import check_fraction
 from .problems import Factors, check_rank
 
 
-@checked
 def derived_contraction(share: ArrayLike) -> Any:
     r"""Derive the contraction of a scaled Polyak step near the truth, with infinitely many clean Gaussian measurements.
 
@@ -38,7 +37,6 @@ def derived_contraction(share: ArrayLike) -> Any:
     return np.sqrt(share * (1 - share)) / (1 + share)
 
 
-@checked
 def measured_contraction(errors: Numbers, steps: Numbers | None = None, *, floor: float | int = 0.0) -> Estimate:
     r"""Fit the factor by which errors shrink at each step, $\exp$ of the slope of $\log e_t$ in t, with an error bar.
 
@@ -79,7 +77,6 @@ class SampleSizes(NamedTuple):
     sufficient: float
 
 
-@checked
 def samples_needed(shape: tuple[int, int], rank: int, *, outliers: float | int = 0.0) -> SampleSizes:
     r"""Count the Gaussian measurements that recovery with factors of a rank takes.
 
@@ -110,7 +107,6 @@ def samples_needed(shape: tuple[int, int], rank: int, *, outliers: float | int =
     return SampleSizes(rank * (n1 + n2 - rank), rank * (n1 + n2), float(sufficient))
 
 
-@checked
 def breakdown(shape: tuple[int, int], rank: int, measurements: int) -> float:
     r"""Certify the fraction of outliers on a random support up to which the truth is the sharp minimum.
 
@@ -140,7 +136,6 @@ def _width(shape, rank):
     return np.sqrt(min(2 * rank, *shape)) * (np.sqrt(shape[0]) + np.sqrt(shape[1]))
 
 
-@checked
 def aligned_distance(x: Factors, solution: Float[Array, "n1 n2"], damping: float | int = 0.0) -> float:
     r"""Measure the distance of factors from those of the truth in the best basis, weighted by its spectrum.
 

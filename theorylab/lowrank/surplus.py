@@ -6,12 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
-from ..numerics import checked
 from ..numerics.checked import finite
 from .two_layer import check_factors
 
 
-@checked
 def surplus_loss(values: ArrayLike | Sequence, step_size: ScalarLike, steps: ArrayLike) -> Float[np.ndarray, "*t"]:
     r"""Predict the loss that surplus columns leave in symmetric descent: $\sum_i (x_i^{-2} + 2\eta t)^{-2}$.
 
@@ -43,7 +41,6 @@ def surplus_loss(values: ArrayLike | Sequence, step_size: ScalarLike, steps: Arr
     )
 
 
-@checked
 def surplus_product(start: ArrayLike, invariant: ArrayLike, time: ArrayLike) -> Float[Array, "*t"]:
     r"""Predict the product p = fg of a surplus pair under the flow $f' = -fg^2$, $g' = -gf^2$ with $c = f^2 - g^2$.
 
@@ -69,7 +66,6 @@ def surplus_product(start: ArrayLike, invariant: ArrayLike, time: ArrayLike) -> 
     return jnp.where(c == 0, p0 / (1 + 2 * p0 * t), safe / 2 / growth)
 
 
-@checked
 def surplus_rate(F: ArrayLike, G: ArrayLike, solution: ArrayLike, true_rank: int | None = None) -> float:
     r"""Predict the rate at which descent on F G' forgets its surplus columns: $\min|\lambda(N^TDN)|$.
 
@@ -99,7 +95,6 @@ def surplus_rate(F: ArrayLike, G: ArrayLike, solution: ArrayLike, true_rank: int
     return float(np.abs(np.linalg.eigvalsh(N.T @ D @ N)).min())
 
 
-@checked
 def surplus_rate_error(F: ArrayLike, G: ArrayLike, solution: ArrayLike, true_rank: int | None = None) -> float:
     r"""Bound by how much `surplus_rate` may miss `late_rate`, for factors at a solution.
 
@@ -137,7 +132,6 @@ def surplus_rate_error(F: ArrayLike, G: ArrayLike, solution: ArrayLike, true_ran
     return float(np.sum(C_N**2) * (1 + 2 * rate / least**2))
 
 
-@checked
 def late_rate(F: ArrayLike, G: ArrayLike, true_rank: int) -> float:
     r"""Predict the rate of descent on F G' near a solution: the (rank + true_rank)-th of all singular values, squared.
 
@@ -167,7 +161,6 @@ def late_rate(F: ArrayLike, G: ArrayLike, true_rank: int) -> float:
     return float(np.sort(values)[::-1][F.shape[1] + true_rank - 1]) ** 2
 
 
-@checked
 def late_loss(residual: ArrayLike, F: ArrayLike, G: ArrayLike, step_size: ScalarLike, steps: ArrayLike) -> np.ndarray:
     r"""Predict the loss $|E_t|^2$ of descent on F G' near a solution, so many steps after a small residual E.
 

@@ -2,10 +2,7 @@
 
 import numpy as np
 
-from ...numerics import checked
 
-
-@checked
 def contraction(chi: float | int) -> float:
     r"""State the factor by which a Polyak step shrinks the distance to the truth: $\sqrt{1 - 0.12/\chi^2}$.
 
@@ -26,7 +23,6 @@ def contraction(chi: float | int) -> float:
     return float(np.sqrt(1 - 0.12 / chi**2))
 
 
-@checked
 def radius(chi: float | int, smallest: float | int) -> float:
     r"""State the distance from the truth within which `contraction` holds: $0.02\,\sigma_r/\chi$.
 

@@ -1,9 +1,6 @@
 r"""What the paper states of surplus rank with numbers: its rates of order $1/T^2$ and $\alpha^2$ have none."""
 
-from ...numerics import checked
 
-
-@checked
 def contraction(step_size: float | int, scale: float | int) -> float:
     r"""State the factor by which a step of descent shrinks the residual after `rescaled_factors`: $1 - \eta\beta^2$.
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-import theorylab.engine as tl
 import theorylab.figures as figures
 import theorylab.games as games
 from theorylab.papers import Verdict
@@ -21,44 +20,8 @@ LABELS = {**NAMES, "as released": "as released"}
 SHAPES = {"small": (6, 2, 8, 1200), "paper": (10, 4, 128, 10_000), "large": (12, 4, 1024, 40_000)}
 
 
-def released(method) -> Any:
-    """The method with an epoch of one random component: the epoch of a game that has n copies of it, in any order."""
-    import equinox as eqx
-    import jax
-    import jax.numpy as jnp
-
-    class Released(tl.Method):
-        method: tl.Method
-
-        def init(self, problem, key, x0=None):
-            return self.method.init(problem, key, x0)
-
-        def step(self, problem, state, key):
-            one = jax.random.randint(key, (), 0, problem.n)
-            copies = [jnp.broadcast_to(every[one], every.shape) for every in (problem.matrices, problem.offsets)]
-            alike = eqx.tree_at(lambda game: (game.matrices, game.offsets), problem, copies)
-            return self.method.step(alike, state, key)
-
-    return Released(method)
-
-
 def ordered(pair, order) -> Any:
-    return released(extragradient(pair, "cyclic")) if order == "as released" else extragradient(pair, order)
-
-
-def released_error(game, pair) -> float:
-    r"""The exact stationary E|x - x*|^2 of the released order.
-
-    An epoch is $T_i^n$ with i uniform, T_i the affine update of component i in coordinates where x* = 0: its n-th power
-    is taken as a matrix, and the first two moments of the random map that it is give the stationary ones.
-    """
-    from theorylab.games.laws import uniform_law
-    from theorylab.games.linearise import linearise
-    from theorylab.games.stationary import stationary
-
-    updates = linearise(game, extragradient(pair, "independent")).maps(np.arange(game.n)[:, None])
-    found = stationary(uniform_law(np.linalg.matrix_power(updates, game.n)))
-    return float(found.mean @ found.mean + np.trace(found.covariance))
+    return extragradient(pair, "repeat" if order == "as released" else order)
 
 
 def run_released(size, key):
@@ -71,7 +34,7 @@ def run_released(size, key):
     dataset = race(run, [game], steps[None, -3:], orders=RACED, seeds=seeds, epochs=epochs, method=ordered,
                    start=lambda game: game.solution)  # fmt: skip
     exact = theory([game], steps[None]).exact.rename(choice="exact_choice")
-    own = [released_error(game, pair) for pair in steps]
+    own = [games.stationary_moments(game, ordered(pair, "as released")).mse for pair in steps]
     levels = np.concatenate([exact.transpose("order", "case", "exact_choice")[:, 0], [own]])
     return dataset.isel(case=0).assign_coords(law=list(LAWS)).assign(
         levels=(("law", "exact_choice"), levels), exact=(("order", "choice"), levels[1:, -3:]),

@@ -96,9 +96,9 @@ def run_bounds(size, key):
     rows: dict[str, Any] = {name: [] for name in ("mse", "growth", "bound", "claimed", "step_size")}
     for one in keys:
         game = quadratic(one, n, 2, 3.0)
-        steps = fractions * games.bounds.claimed_step_size_cap(game).product
+        steps = fractions * games.claims.rr_richardson_vip.step_size_cap(game).product
         found = [games.stationary_moments(game, games.GradientDescentAscent(step)) for step in steps]
-        bounds = [games.bounds.claimed_mse_bound(game, step_size=step) for step in steps]
+        bounds = [games.claims.rr_richardson_vip.mse_bound(game, step_size=step) for step in steps]
         rows["mse"].append([each.mse for each in found])
         rows["growth"].append([each.ms_contraction for each in found])
         rows["bound"].append([each.neighbourhood for each in bounds])
@@ -252,6 +252,7 @@ PAPER = Paper(
     venue="International Conference on Learning Representations (ICLR)",
     year=2026,
     room="games",
+    core="stochastic extragradient, reshuffled and extrapolated",
     bibtex={"url": "https://openreview.net/forum?id=QQZ53UtXgf"},
     source_quality="abstract, referee reports and a detailed reading note; the paper's own text was not read, its list"
     " of authors not seen in full (these four, and co-authors), and its formulas are those of the note",
