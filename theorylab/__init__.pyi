@@ -7,6 +7,7 @@ from . import lowrank as lowrank
 from . import numerics as numerics
 from . import papers as papers
 from . import report as report
+from .engine import Cases as Cases
 from .engine import Gradient as Gradient
 from .engine import Last as Last
 from .engine import Max as Max

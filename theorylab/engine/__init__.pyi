@@ -5,6 +5,7 @@ from ._solve import Trace as Trace
 from ._solve import minimise as minimise
 from ._solve import solve as solve
 from ._sweep import sweep as sweep
+from .axes import Cases as Cases
 from .dataset import load as load
 from .files import StoreError as StoreError
 from .gradient import Gradient as Gradient

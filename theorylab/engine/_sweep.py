@@ -1,8 +1,6 @@
 """`sweep`: one method at many settings and seeds, as few matrix products as the settings allow."""
 
 import contextlib
-import difflib
-import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,12 +10,13 @@ import jax
 import numpy as np
 
 from . import status as codes
+from .axes import SEED, axes_of
 from .dataset import Part, assemble
 from .drive import Compaction, Stats
 from .files import read_json
 from .keys import as_key
 from .launch import from_first, together
-from .plan import SEED, free_memory
+from .plan import free_memory
 from .program import highest
 from .provenance import provenance
 from .record import Record
@@ -54,16 +53,20 @@ def sweep(
     """Run what `build` makes of every combination of settings and seeds.
 
     Axes that touch the method alone become the inner level, whose matrix-vector products run as one matrix product;
-    axes that an array of the problem depends on, and the seed, become the outer level. Which is which is found
-    exactly, by running `build` once under `vmap`; arrays that no axis touches are shared by all lanes.
+    those that an array of the problem depends on, and the seed, become the outer level. Which is which is found
+    exactly, for each dimension, by running `build` once under `vmap`; arrays that no axis touches are shared by all
+    lanes.
 
     **Arguments**
 
     - `build`: `build(key, *, axis, ...) -> (method, problem)` or `(method, problem, x0)`; its keyword names are the
       axes. Arrays that it closes over are shared. Functions that it returns must not close over an axis' value: pass
       arrays.
-    - `over`: the values of each axis. Numbers run side by side; strings, booleans and arrays of objects are *static*:
-      their values may choose code, and run one after the other.
+    - `over`: the values of each axis, by keyword of `build`: an array or a list; `tl.Cases` of problems, starts or
+      tasks, of which `build` receives one; or an `xarray.DataArray` of any dimensions, of which `build` receives one
+      value, and whose coordinates label the result. Axes that share a dimension are zipped. Numbers and cases run side
+      by side; strings, booleans and arrays of objects are *static*: their values may choose code, and run one after
+      the other, with what is zipped with them.
     - `seeds`: how many, or which. Seed `s` has the key `tl.keys.seed_key(key, s)`: `solve` under that key (and
       `build` under `tl.keys.build_key` of it) repeats its lanes, up to the last bits.
     - `key`, `steps`, `record`, `until`, `chunk`, `progress`: as in `solve`.
@@ -85,11 +88,13 @@ def sweep(
     - `store`: a folder; the same call again resumes or reloads it, and `tl.load` reads it at any time.
     - `throw`: raise `RuntimeError` when a lane fails, instead of giving it its status.
 
-    **Returns** an `xarray.Dataset` with dimensions (axes, seed, step): `value`, `status` (codes, named in its
-    attributes), `steps`, what was recorded (NaN after a lane's end), `completed`; `attrs["provenance"]` as JSON.
+    **Returns** an `xarray.Dataset` with the dimensions of the axes in order of first appearance, then seed and step:
+    `value`, `status` (codes, named in its attributes), `steps`, what was recorded (NaN after a lane's end),
+    `completed`; `attrs["provenance"]` as JSON.
 
     **Raises** `TypeError` when `build` branches on a lane's value (naming the axis) or its names are not the axes;
-    `ValueError` for bad axes; `StoreError` when the store holds something else.
+    `ValueError` for bad axes, and for axes that disagree on a dimension; `StoreError` when the store holds something
+    else.
 
     **Source**: derived here; tested against a loop of `solve`.
 
@@ -126,7 +131,7 @@ def sweep(
     keep: Compaction = compact if compact != "auto" else "auto" if store is None else "steps"
     asked = Asked(
         build=build,
-        axes=_axes(build, over, seeds),
+        axes=axes_of(build, over, seeds),
         key=(str(jax.random.key_impl(key)), np.asarray(jax.random.key_data(key))),
         steps=steps,
         record=record,
@@ -168,6 +173,8 @@ def sweep(
             "x64": origin["x64"],
             "parts": [plan.fingerprint() for plan in work.plans],
         }
+        if asked.axes.digests:
+            config["axes"] = asked.axes.digests
         return Store(path, config, index)
 
     stats = Stats()
@@ -184,44 +191,6 @@ def sweep(
     if throw:
         _throw(dataset)
     return dataset
-
-
-def _axes(build: Callable, over: Mapping[str, Any], seeds: int | Sequence[int]) -> dict[str, Any]:
-    """The axes in the order of the result: arrays for those that run side by side, lists for static ones; the seed
-    last."""
-    names = [p for p in inspect.signature(build).parameters.values()][1:]
-    wanted = {p.name for p in names if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
-    needed = {p.name for p in names if p.name in wanted and p.default is p.empty}
-    loose = any(p.kind is p.VAR_KEYWORD for p in names)
-    for name in over:
-        if name not in wanted and not loose:
-            near = difflib.get_close_matches(name, wanted, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise TypeError(f"over: build takes no axis {name!r}, only {sorted(wanted)}{hint}")
-    if needed - set(over):
-        raise TypeError(f"over: build needs values for {sorted(needed - set(over))}; give each as an axis or a default")
-    if SEED in over:
-        raise ValueError("over: 'seed' is the name of the sweep's own axis; use seeds=")
-    axes: dict[str, Any] = {}
-    for name, values in over.items():
-        plain = np.asarray(values)
-        if plain.ndim == 0 or len(plain) == 0:
-            raise ValueError(f"over: the axis {name!r} needs at least one value, in a list or an array, got {values!r}")
-        # in NumPy, since taking values out of a JAX array compiles; of the dtype that JAX would make of them
-        axes[name] = (
-            plain.tolist() if plain.dtype.kind in "OUSb" else plain.astype(jax.dtypes.canonicalize_dtype(plain.dtype))
-        )
-    ids = np.arange(seeds) if isinstance(seeds, int | np.integer) else np.asarray(seeds)
-    if (
-        ids.ndim != 1
-        or not len(ids)
-        or ids.dtype.kind not in "iu"
-        or ids.min() < 0
-        or len(set(ids.tolist())) < len(ids)
-    ):
-        raise ValueError(f"seeds must be how many (at least 1) or a list of distinct numbers >= 0, got {seeds!r}")
-    axes[SEED] = ids.astype(np.uint32)
-    return axes
 
 
 def _stored_widths(store: str | Path | None) -> np.ndarray | None:

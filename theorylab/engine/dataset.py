@@ -159,6 +159,7 @@ def assemble(grid: Grid, layout: Mapping[str, Any], shards: Blocks, under_way: B
     data["completed"] = (names, completed)
     dtypes = layout.get("coordinates", {})  # JSON has one kind of number
     coords = {n: np.asarray(v, dtypes.get(n)) for n, v in grid.axes.items() if np.ndim(v) == 1}
+    coords |= {n: (x["dims"], np.asarray(x["values"], x["dtype"])) for n, x in layout.get("further", {}).items()}
     dataset = xarray.Dataset(data, {**coords, **{dim: np.asarray(t) for dim, t in layout["dims"].items()}})
     dataset["status"].attrs = {"flag_values": np.arange(len(NAMES), dtype=np.int8), "flag_meanings": " ".join(NAMES)}
     dataset["steps"].attrs = {"long_name": "steps taken when the lane ended"}

@@ -7,12 +7,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from .axes import SEED
 from .block import FEWEST, Block, tables
 from .dataset import columns, describe
 from .keys import build_key, seed_key, stream
-from .lanes import Levels, build_lanes, dependence, first_lane, lane_shapes, product
+from .lanes import Axis, Levels, Places, build_lanes, dependence, first_lane, lane_shapes, product, sizes
 from .lanes import split as split_arrays
 from .loop import Carry, Task, checked, inner_dependence
 from .mesh import split
@@ -22,7 +23,6 @@ from .record import Record
 from .store import fingerprint
 from .traces import kept
 
-SEED = "seed"
 PLENTY = 256  # times what a lane carries: below that, a look at the compiled program, whose scratch nobody guesses
 
 
@@ -67,9 +67,12 @@ class Plan:
     def __init__(self, build, static, moving, draws: Draws, rules, *, lanes, coupling, mesh, when):
         self.static, self.when, self.coupling, self.mesh, self.draws = static, when, coupling, mesh, draws
 
-        def system(values: Mapping[str, Array]):
-            values = dict(values)
-            made = build(draws.wrap(values.pop(SEED)), **static, **values)
+        axes = {n: x if isinstance(x, Axis) else Axis((n,), x) for n, x in moving.items()}
+        axes[SEED] = Axis((SEED,), draws.build)
+
+        def system(values: Mapping[str, PyTree]):
+            whole = {n: axes[n].whole(x) for n, x in values.items()}
+            made = build(draws.wrap(whole.pop(SEED)), **static, **whole)
             if not isinstance(made, tuple) or len(made) not in (2, 3) or not isinstance(made[0], Method):
                 raise TypeError(
                     f"build must return (method, problem) or (method, problem, x0), got {type(made).__name__}: {made!r}"
@@ -77,25 +80,28 @@ class Plan:
             method, problem, x0 = (*made, *[None] * (3 - len(made)))
             return (method, *placed(problem, x0), *rules)
 
-        self.system, axes = system, {**moving, SEED: draws.build}
-        depends = kept(rules, build, static).get("dependence", axes, lambda: dependence(system, axes))
+        self.system, self.axes, self.sizes = system, axes, sizes(axes)
+        made_of = {n: axis.values for n, axis in axes.items()}
+        known = kept(rules, build, static, {n: axis.rest for n, axis in axes.items()})
+        name = ("dependence", tuple(axis.dims for axis in axes.values()))
+        depends = known.get(name, made_of, lambda: dependence(system, axes))
         self.first = lambda: first_lane(system, axes)[0]
         one, self.single = _looked_at(system, axes, draws.wrap(draws.own[0]))
         self.method, problem, *_ = _placeholder(one.rebuild, self.single)
         begin = len(split_arrays(self.method)[0])
         end = begin + len(split_arrays(problem)[0])
         outer = set().union(*depends[begin:end]) if coupling == "all" else {SEED}.union(*depends[begin:end])
-        if coupling != "independent" and not (set(axes) - outer) & set().union(*depends):
-            outer = set(axes)  # lanes that nothing tells apart have no inner level to share
-        self.outer = [n for n in axes if n in outer]
-        self.inner = [n for n in axes if n not in outer]
+        if coupling != "independent" and not (set(self.sizes) - outer) & set().union(*depends):
+            outer = set(self.sizes)  # lanes that nothing tells apart have no inner level to share
+        self.outer = [n for n in self.sizes if n in outer]
+        self.inner = [n for n in self.sizes if n not in outer]
         self.depends = [(bool(d & outer), bool(d - outer)) for d in depends]
-        self.outer_values = product({n: axes[n] for n in self.outer}) if self.outer else {}
-        self.inner_values = product({n: axes[n] for n in self.inner}) if self.inner else {}
+        self.outer_places = product({n: self.sizes[n] for n in self.outer}) if self.outer else {}
+        self.inner_places = product({n: self.sizes[n] for n in self.inner}) if self.inner else {}
         self.own_keys = coupling == "independent" and bool(self.inner)
-        self.keys, self.streams = self._lane_keys(axes)
+        self.keys, self.streams = self._lane_keys()
         self.key = draws.wrap(draws.own[0])
-        self.shape = (len(self.keys), len(next(iter(self.inner_values.values()))) if self.inner else 1)
+        self.shape = (len(self.keys), len(next(iter(self.inner_places.values()))) if self.inner else 1)
 
         mode = "none" if not self.inner else self.method.lanes if lanes == "auto" else lanes
         around = lanes == "map" or (lanes == "auto" and jax.default_backend() == "cpu")
@@ -115,25 +121,22 @@ class Plan:
         levels = Levels(tuple(self.depends), tuple(state), mode, "around" if around else "inside", self.own_keys)
         self.task = replace(one, levels=levels)
 
-    def _lane_keys(self, axes: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def _lane_keys(self) -> tuple[np.ndarray, np.ndarray]:
         """The data of each outer lane's key and step stream, or of each lane's where lanes draw on their own."""
         if self.coupling == "all":
-            count = len(next(iter(self.outer_values.values()))) if self.outer else 1
+            count = len(next(iter(self.outer_places.values()))) if self.outer else 1
             return np.repeat(self.draws.own[:1], count, axis=0), np.repeat(self.draws.steps[:1], count, axis=0)
-        own, steps = (
-            product({n: data if n == SEED else axes[n] for n in self.outer})[SEED]
-            for data in (self.draws.own, self.draws.steps)
-        )
+        own, steps = (data[self.outer_places[SEED]] for data in (self.draws.own, self.draws.steps))
         if self.coupling == "seed":
             return own, steps
-        names = [n for n in axes if n != SEED]
-        strides = {n: int(np.prod([len(axes[m]) for m in names[i + 1 :]], dtype=int)) for i, n in enumerate(names)}
+        names = [n for n in self.sizes if n != SEED]
+        strides = {n: int(np.prod([self.sizes[m] for m in names[i + 1 :]], dtype=int)) for i, n in enumerate(names)}
 
-        def share(level: list[str]) -> np.ndarray:
-            places = product({n: np.arange(len(axes[n])) for n in level}) if level else {"": np.zeros(1, int)}
-            return sum((places[n] * strides.get(n, 0) for n in places), np.zeros(1, int)).astype(np.uint32)
+        def share(places: Places) -> np.ndarray:
+            zero = np.zeros(len(next(iter(places.values()))) if places else 1, int)
+            return sum((places[n] * strides.get(n, 0) for n in places), zero).astype(np.uint32)
 
-        own, steps = self.draws.lanes(own, share(self.outer), share(self.inner))
+        own, steps = self.draws.lanes(own, share(self.outer_places), share(self.inner_places))
         return (own, steps) if self.inner else (own[:, 0], steps[:, 0])
 
     # -- shapes --------------------------------------------------------------------------------------------------------
@@ -218,8 +221,9 @@ class Plan:
         inner = _padded(i0, i1, -(-width[1] // grain["inner"]) * grain["inner"])
         leaves, rebuild = build_lanes(
             self.system,
-            {n: v[outer] for n, v in self.outer_values.items()},
-            {n: v[inner] for n, v in self.inner_values.items()},
+            self.axes,
+            {n: places[outer] for n, places in self.outer_places.items()},
+            {n: places[inner] for n, places in self.inner_places.items()},
             self.depends,
         )
         keys, streams = (
@@ -230,7 +234,7 @@ class Plan:
         return Block.begin(task, leaves, keys, streams, tables(times, steps), spread, 0)
 
 
-def _looked_at(system: Callable, axes: Mapping[str, np.ndarray], key: PRNGKeyArray) -> tuple[Task, list[Any]]:
+def _looked_at(system: Callable, axes: Mapping[str, Axis], key: PRNGKeyArray) -> tuple[Task, list[Any]]:
     """The code of one lane and its shapes, after a look that its step keeps them."""
     escaped = jax.errors.UnexpectedTracerError
 

@@ -1,17 +1,18 @@
 """The lanes of a sweep: which there are, how they are cut into blocks, and how one block is run, wherever that is."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .axes import SEED, Axes
 from .block import Block
 from .dataset import Grid, Part, columns
 from .drive import Compaction, Stats, drive
-from .plan import SEED, Draws, Plan
+from .plan import Draws, Plan
 from .record import as_records
 from .store import Running
 from .until import as_stops
@@ -21,7 +22,7 @@ class Asked(NamedTuple):
     """What a sweep was asked, but for where it runs: values that travel to another process."""
 
     build: Callable[..., tuple]
-    axes: Mapping[str, Any]  # arrays, and lists for static axes; the seed last
+    axes: Axes
     key: tuple[str, np.ndarray]  # implementation and data
     steps: int
     record: Any
@@ -39,18 +40,20 @@ class Work:
         self.asked = asked
         self.records, stops = as_records(asked.record), as_stops(asked.until)
         self.times = [one.when.times(asked.steps) for one in self.records]
-        self.moving = {n: v for n, v in asked.axes.items() if isinstance(v, np.ndarray)}
-        fixed = {n: v for n, v in asked.axes.items() if n not in self.moving}
-        self.labels = {n: [label(x) for x in v] if n in fixed else v.tolist() for n, v in asked.axes.items()}
+        axes = asked.axes
+        self.labels = {dim: x.tolist() if isinstance(x, np.ndarray) else x for dim, x in axes.labels.items()}
+        self.labels[SEED] = axes.seeds.tolist()
         impl, data = asked.key
-        draws = Draws(jax.random.wrap_key_data(jnp.asarray(data), impl=impl), self.moving.pop(SEED))
-        self.plans = []
-        for place in np.ndindex(*[len(v) for v in fixed.values()]):
-            static = {n: v[i] for (n, v), i in zip(fixed.items(), place, strict=True)}
+        draws = Draws(jax.random.wrap_key_data(jnp.asarray(data), impl=impl), axes.seeds)
+        self.plans, self.fixed = [], []
+        for place in np.ndindex(*[len(axes.labels[dim]) for dim in axes.fixed]):
+            places = dict(zip(axes.fixed, place, strict=True))
+            static, moving = axes.at(places)
+            self.fixed.append({dim: self.labels[dim][i] for dim, i in places.items()})
             plan = Plan(
                 asked.build,
                 static,
-                self.moving,
+                moving,
                 draws,
                 (self.records, stops),
                 lanes=asked.lanes,
@@ -71,7 +74,16 @@ class Work:
                 raise ValueError(
                     f"over: {plan.static} gives results of other shapes than {self.plans[0].static}; sweep them apart"
                 )
-        return layout | {"coordinates": {n: v.dtype.name for n, v in self.moving.items()}}
+        axes = self.asked.axes
+        clash = {*axes.labels, *axes.coordinates} & {"completed", *layout["variables"], *layout["dims"]}
+        if clash:
+            raise ValueError(f"over: {sorted(clash)} are names of what the result holds beside its axes; choose others")
+        numbers = {dim: x.dtype.name for dim, x in axes.labels.items() if isinstance(x, np.ndarray)}
+        further = {
+            name: {"dims": list(dims), "values": np.asarray(x).tolist(), "dtype": np.asarray(x).dtype.str}
+            for name, (dims, x) in axes.coordinates.items()
+        }
+        return layout | {"coordinates": numbers} | ({"further": further} if further else {})
 
     def widths(self, memory_limit: int | None, fewest: int) -> np.ndarray:
         """For each plan how many outer and inner lanes a block has: blocks that fit, and at least `fewest` in all."""
@@ -80,8 +92,8 @@ class Work:
 
     def grid(self, widths: np.ndarray) -> Grid:
         parts = [
-            Part({n: label(v) for n, v in plan.static.items()}, plan.outer, plan.inner, plan.blocks(*map(int, width)))
-            for plan, width in zip(self.plans, widths, strict=True)
+            Part(fixed, plan.outer, plan.inner, plan.blocks(*map(int, width)))
+            for fixed, plan, width in zip(self.fixed, self.plans, widths, strict=True)
         ]
         return Grid(self.labels, parts)
 
@@ -129,11 +141,6 @@ class Work:
         found = [self.run(number, half, sizes, stats, after) for half in halves]
         axis = 0 if halves[0][1] < block[1] else 1
         return {name: np.concatenate([one[name] for one in found], axis) for name in found[0]}
-
-
-def label(value: Any) -> Any:
-    """A static value as the coordinate that stands for it."""
-    return value if isinstance(value, str | bool | int | float) else str(value)
 
 
 def _halves(block: list[int]) -> list[list[int]]:
