@@ -12,10 +12,12 @@ from typing import Any
 @dataclass(frozen=True)
 class Entry:
     """One way to do a case's work; the first call may compile. `cost` maps a call's result to seconds where not all
-    of it counts. An entry of a case that grows stands at `x` on the case's axis, and does `work` units of its own."""
+    of it counts; `dtype`, where it is not the case's. An entry of a case that grows stands at `x` on the case's axis,
+    and does `work` units of its own."""
 
     run: Callable[[], Any]
     cost: Callable[[Any], float] | None = None
+    dtype: str = ""
     x: float | None = None
     work: float | None = None
 
@@ -25,9 +27,9 @@ class Case:
     """The same work by several competitors; the first named is ours.
 
     `make(quick)` builds the data and returns the entries. `work` counts units a call does (`unit`), `flops` and
-    `bytes` what one unit needs at the least, for the floor. `target` maps a peer to the ratio (peer's time over ours)
-    that we promise; where entries do different work, it is that of their times for a unit. `axis` names what grows from
-    entry to entry, the greatest first.
+    `bytes` what one unit needs at the least, for the share of the ceiling. `target` maps a peer to the ratio (peer's
+    time over ours) that we promise; where entries do different work, it is that of their times for a unit. `axis` names
+    what grows from entry to entry, the greatest first.
     """
 
     name: str
@@ -45,7 +47,7 @@ class Case:
     accelerator: bool = False  # on a CPU only when it is asked for by name
 
 
-def measure(case: Case, *, quick: bool, rounds: int | None, clock: Callable[[], float], ceilings: dict) -> list[dict]:
+def measure(case: Case, *, quick: bool, rounds: int | None, clock: Callable[[], float]) -> list[dict]:
     """The rows of a case, one for each competitor."""
     entries = case.make(quick)
     first, compiling, times = {}, {}, {name: [] for name in entries}
@@ -68,7 +70,7 @@ def measure(case: Case, *, quick: bool, rounds: int | None, clock: Callable[[], 
             "room": case.room,
             "competitor": name,
             "size": case.size + (" (quick)" if quick else ""),
-            "dtype": case.dtype,
+            "dtype": entry.dtype or case.dtype,
             "unit": case.unit,
             "compile_s": round(compiling[name], 4),
             "first_call_s": round(first[name], 4),
@@ -83,9 +85,8 @@ def measure(case: Case, *, quick: bool, rounds: int | None, clock: Callable[[], 
         }
         if entry.x is not None:
             row |= {"x": entry.x, "x_unit": case.axis}
-        if case.flops and ceilings.get(case.dtype):
+        if case.flops:
             row["gflops"] = work * case.flops / steady / 1e9
-            row["floor_share"] = row["gflops"] / ceilings[case.dtype]
         rows.append(row)
     return rows
 

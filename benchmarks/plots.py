@@ -1,18 +1,19 @@
-"""Cost against size, from the rows of cases that grow.
+"""Pictures of what `run.py --keep` measured: the cores against their competitors, and cost against size.
 
-python benchmarks/run.py scale --json benchmarks/results/cpu.json
-python benchmarks/plots.py benchmarks/results/cpu.json docs/figures/scale.png
+python benchmarks/plots.py            draw docs/figures/speed.png and docs/figures/scale.png
 """
 
-import json
 import sys
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
-from theorylab import figures
+import table  # noqa: E402
+
+from theorylab import figures  # noqa: E402
 
 QUANTITIES = {"seconds": "seconds for a unit of work", "peak_mib": "peak memory, MiB"}
 
@@ -45,9 +46,39 @@ def growth(rows: list[dict]) -> Any:
     return figure
 
 
-def main(rows: str, target: str) -> None:
-    growth(json.loads(Path(rows).read_text())["rows"]).savefig(target)
+def cores(kept: list[dict]) -> Any:
+    """A figure: on each machine, every competitor's time over ours, for the cores that the README shows."""
+    with figures.style():
+        figure, panels = figures.panels(len(kept), sharey=True)
+        for panel, one in zip(panels, kept, strict=True):
+            for place, case in enumerate(reversed(table.CORES)):
+                others = [row for row in one["rows"] if row["case"] == case]
+                others = [row for row in others if not row["competitor"].startswith("theorylab")]
+                for row in others:
+                    worst = row is table.strongest(one["rows"], case)
+                    panel.plot(
+                        row["ratio"], place, "o", color=figures.COLOURS[0 if worst else 1], alpha=1 if worst else 0.5
+                    )
+                best = table.strongest(one["rows"], case)
+                if best:
+                    panel.annotate(f"{best['ratio']:.1f}", (best["ratio"], place), (0, -12), fontsize=9, ha="center",
+                                   textcoords="offset points")  # fmt: skip
+                panel.text(1.08, place + 0.28, table.CORES[case], fontsize=10)
+            panel.axvline(1, color="black", linestyle="--", linewidth=1)
+            panel.set(xscale="log", xlabel="their time / ours", title=table.cpu(one), xlim=(0.5, 100), yticks=[],
+                      ylim=(-0.4, len(table.CORES) - 0.2))  # fmt: skip
+        panels[0].plot([], [], "o", color=figures.COLOURS[0], label="strongest competitor")
+        panels[0].plot([], [], "o", color=figures.COLOURS[1], alpha=0.5, label="others")
+        figures.legend(panels)
+    return figure
+
+
+def main() -> None:
+    kept, folder = table.contents(), ROOT / "docs" / "figures"
+    cores([one for one in kept if any(row["case"] in table.CORES for row in one["rows"])]).savefig(folder / "speed.png")
+    growing = next(one["rows"] for one in kept if any("x" in row for row in one["rows"]))
+    growth(growing).savefig(folder / "scale.png")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -3,7 +3,8 @@
     python benchmarks/run.py                      all rooms
     python benchmarks/run.py games engine         some
     python benchmarks/run.py --quick              seconds instead of minutes, to see that all runs
-    python benchmarks/run.py games --json FILE    rows as JSON, beside the rows of other cases that FILE holds already
+    python benchmarks/run.py games --keep         keep the rows in benchmarks/results/<processor>.json, beside those of
+                                                  other cases that were measured on it
     python benchmarks/run.py games --device gpu   on the accelerator, in wall seconds
 
 On CPU everything runs on one pinned core with one thread, in CPU seconds, competitors in turn within one process. A
@@ -15,22 +16,13 @@ import datetime
 import importlib
 import json
 import os
-import platform
+import re
 import resource
 import subprocess
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-
-
-def pin() -> None:
-    """One core, one thread; before NumPy or JAX is imported."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"
-    os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
 
 
 def cases(rooms: list[str]) -> list:
@@ -40,22 +32,6 @@ def cases(rooms: list[str]) -> list:
         if not rooms or file.stem in rooms:
             found += importlib.import_module(f"cases.{file.stem}").CASES
     return found
-
-
-def machine() -> dict[str, str]:
-    import jax
-
-    model = platform.processor()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
-    device = jax.local_devices()[0]
-    return {
-        "cpu": model,
-        "device": f"{device.platform}: {device.device_kind}",
-        "jax": jax.__version__,
-        "python": platform.python_version(),
-    }
 
 
 def peak_mib(case: str, competitor: str, quick: bool) -> float | None:
@@ -74,16 +50,11 @@ def own_peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def rows_of_before(file: Path | None, about: dict, parser: argparse.ArgumentParser) -> list[dict]:
-    """The rows that the file holds, which must be of this machine."""
-    if file is None or not file.exists():
-        return []
-    before = json.loads(file.read_text())
-    for name in ("cpu", "device"):
-        if before["machine"][name] != about[name]:
-            parser.error(f"--json {file} holds rows of {before['machine'][name]!r}, and this is {about[name]!r}: "
-                         "name another file, or delete it")  # fmt: skip
-    return before["rows"]
+def kept(about: dict) -> tuple[Path, dict]:
+    """The file of this machine's rows, and what it holds."""
+    words = re.sub(r"[^a-z0-9]+", "-", f"{about['cpu']} {about['device'].partition(': ')[2]}".lower()).strip("-")
+    file = HERE / "results" / f"{words.removesuffix('-cpu')}.json"
+    return file, json.loads(file.read_text()) if file.exists() else {"machine": about, "rows": []}
 
 
 def main() -> int:
@@ -91,7 +62,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rooms", nargs="*", help=f"which of {', '.join(rooms)}; all when none is named")
     parser.add_argument("--device", choices=("cpu", "gpu", "tpu"), default="cpu")
-    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    parser.add_argument("--keep", action="store_true", help="keep the rows in benchmarks/results")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--only", help="the cases whose name contains this")
@@ -102,11 +73,13 @@ def main() -> int:
     asked = parser.parse_args()
     if set(asked.rooms) - set(rooms):
         parser.error(f"no such room: {', '.join(sorted(set(asked.rooms) - set(rooms)))}; there are {', '.join(rooms)}")
-    if asked.device == "cpu":
-        pin()
-        os.environ.setdefault("JAX_PLATFORMS", "cpu")
     sys.path.insert(0, str(HERE))
     sys.path.insert(0, str(HERE.parent))
+    import machine
+
+    if asked.device == "cpu":
+        machine.pin()
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
     import ceilings
     from harness import CPU, WALL, measure
 
@@ -122,20 +95,15 @@ def main() -> int:
             f"--device {asked.device}: jax sees only {jax.default_backend()}; install jax for it, or use --device cpu"
         )
     top = ceilings.cpu() if asked.device == "cpu" else ceilings.device()
-    about = {
-        **machine(),
-        "ceilings": top,
-        "clock": "CPU seconds, one pinned core" if asked.device == "cpu" else "wall seconds",
-    }
-    before = rows_of_before(asked.json, about, parser)
+    clock = "CPU seconds, one pinned core" if asked.device == "cpu" else "wall seconds"
+    about = {**machine.about(), "kernels": machine.kernels(), "clock": clock}
+    print(f"{about['cpu']}, {about['device']}; products by {', '.join(map(': '.join, about['kernels'].items()))}")
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     rows = []
     for case in cases(asked.rooms):
         if (asked.only or "") not in case.name or (case.accelerator and asked.device == "cpu" and not asked.only):
             continue
-        found = measure(
-            case, quick=asked.quick, rounds=asked.rounds, clock=CPU if asked.device == "cpu" else WALL, ceilings=top
-        )
+        found = measure(case, quick=asked.quick, rounds=asked.rounds, clock=CPU if asked.device == "cpu" else WALL)
         for row in found:
             row["precision"] = "highest"
             row["device"] = about["device"]
@@ -143,18 +111,29 @@ def main() -> int:
             if (asked.memory or case.axis in ("steps", "lanes")) and case.unit != "processes":
                 row["peak_mib"] = peak_mib(case.name, row["competitor"], asked.quick)
         rows += found
-        show(case, found)
-    if asked.json:
+        for row in found:  # a ceiling that a competitor passes was none
+            if row["dtype"] in top:
+                top[row["dtype"]] = max(top[row["dtype"]], row.get("gflops", 0.0))
+        show(case, found, top)
+    if asked.keep:
+        file, before = kept(about)
         measured = {row["case"] for row in rows}
-        kept = [row for row in before if row["case"] not in measured]
-        asked.json.write_text(json.dumps({"machine": about, "rows": kept + rows}, indent=1) + "\n")
+        rows = [row for row in before["rows"] if row["case"] not in measured] + rows
+        least = before["machine"].get("ceilings", {})
+        about["ceilings"] = {name: max(rate, least.get(name, 0.0)) for name, rate in top.items()}
+        file.write_text(json.dumps({"machine": about, "rows": rows}, indent=1) + "\n")
+        print(f"\nkept in {file.relative_to(HERE.parent)}: python benchmarks/table.py renews the README")
     return 0
 
 
-def show(case, rows: list[dict]) -> None:
+def _has_share(row: dict, ceilings: dict) -> bool:
+    return "gflops" in row and row["dtype"] in ceilings
+
+
+def show(case, rows: list[dict], ceilings: dict) -> None:
     print(f"\n{case.name}: {case.size}, {case.dtype}" + (f" ({case.note})" if case.note else ""))
     for row in rows:
-        share = f"{row['floor_share']:6.0%} of the floor" if "floor_share" in row else ""
+        share = f"{row['gflops'] / ceilings[row['dtype']]:6.0%} of the ceiling" if _has_share(row, ceilings) else ""
         memory = f"{row['peak_mib']:8.0f} MiB" if row.get("peak_mib") else ""
         target = f"(target {row['target']:g})" if row["target"] else ""
         print(

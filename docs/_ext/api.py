@@ -41,13 +41,13 @@ def pages() -> dict[str, str]:
     for page in found:
         links |= {f"{page.name}.{name}": f"{page.name}.{name}" for name in page.items}
         links |= {_home(item): f"{page.name}.{name}" for name, item in page.items.items()}
-    modules = [page for page in found if not hasattr(page.module, "__path__")]
+    deeper = [page for page in found if page.name.count(".") > 1 or not hasattr(page.module, "__path__")]
     made, inner = {}, set()
     for page in found:
-        if len(page.items) > WHOLE:
+        if len(page.items) > WHOLE or not page.items:
             concepts = {_document(module): names for module, names in _by_module(page).items()}
             made |= {name: _concept(page, names, links) for name, names in concepts.items()}
-            beneath = [one for one in modules if one.name.rpartition(".")[0] == page.name and one.name not in concepts]
+            beneath = [one for one in deeper if one.name.rpartition(".")[0] == page.name and one.name not in concepts]
             made[page.name] = _overview(page, concepts, beneath)
             inner |= {*concepts, *(one.name for one in beneath)}
         elif page.name in made:  # a module of its own, some of whose names the package has too
@@ -58,7 +58,9 @@ def pages() -> dict[str, str]:
 
 
 def _pages() -> list[Page]:
-    stubs = sorted(ROOT.rglob("__init__.pyi"), key=lambda stub: len(stub.parts))
+    # a name of a package within a room stands there, and one of the engine at the top level
+    whole, *packages = sorted(ROOT.rglob("__init__.pyi"), key=lambda stub: len(stub.parts))
+    stubs = [whole, *sorted(packages, key=lambda stub: -len(stub.parts))]
     found, shown, modules = [], {}, []
     for stub in stubs:
         name = ".".join(stub.parent.relative_to(ROOT.parent).parts)

@@ -67,8 +67,8 @@ for seed in range(3):
 
 curves, scores = {}, {}
 for name, adapted in starts.items():
-    tuned, trace = fit(adapted, tl.lowrank.adapters_only(adapted), turned, 100)
-    curves[name], scores[name] = trace.loss, accuracy(tl.lowrank.merge_adapters(tuned), turned)
+    tuned, trace = fit(adapted, tl.lowrank.lora.adapters_only(adapted), turned, 100)
+    curves[name], scores[name] = trace.loss, accuracy(tl.lowrank.lora.merge_adapters(tuned), turned)
 print({name: f"{score:.2f}" for name, score in scores.items()})
 
 # %%

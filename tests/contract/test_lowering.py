@@ -60,10 +60,10 @@ KERNELS = {
         lambda W: lowrank.two_layer_lora_flow(W, W, 2 * W, (W[:1], W[:, :1], W[:1], W[:, :1]), jnp.ones(1)).loss,
         jnp.eye(3),
     ),
-    "scalar_lora_flow": (lambda d: lowrank.scalar_lora_flow(d, 1.0, 1.5, 0.1, 0.1, jnp.ones(1)), jnp.asarray(2.0)),
+    "scalar_lora_flow": (lambda d: lowrank.lora.scalar_lora_flow(d, 1.0, 1.5, 0.1, 0.1, jnp.ones(1)), jnp.asarray(2.0)),
     "spectral_init": (lambda W: lowrank.spectral_init(W, W, 2 * W, 2, 0.1), jnp.eye(3)),
     "LoraLinear": (
-        lambda x: lowrank.LoraLinear(eqx.nn.Linear(3, 4, key=KEY, dtype=x.dtype), x[None], jnp.ones((4, 1)))(x),
+        lambda x: lowrank.lora.LoraLinear(eqx.nn.Linear(3, 4, key=KEY, dtype=x.dtype), x[None], jnp.ones((4, 1)))(x),
         jnp.ones(3),
     ),
     "local_constants": (

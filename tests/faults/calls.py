@@ -31,18 +31,26 @@ def public() -> dict[str, Any]:
     """Every function and class of the rooms that a user can name, by that name."""
     found = {}
     for room in ROOMS:
-        package = importlib.import_module(f"theorylab.{room}")
-        for name in package.__all__:
-            item = getattr(package, name)
-            if not isinstance(item, types.ModuleType):
-                found[f"{room}.{name}"] = item
-                continue
-            members = {key: value for key, value in vars(item).items() if not key.startswith("_")}
-            own = {key: value for key, value in members.items() if getattr(value, "__module__", None) == item.__name__}
-            found |= {f"{room}.{name}.{key}": value for key, value in own.items() if callable(value)}
+        found |= _of_package(room)
     ranked = sorted(found, key=lambda name: name.count("."), reverse=True)
     first = {id(found[name]): name for name in ranked}  # a name of a module may be one of its room
     return {name: item for name, item in found.items() if first[id(item)] == name and not _is_error(item)}
+
+
+def _of_package(path: str) -> dict[str, Any]:
+    """What a package lists, and what the packages and modules hold that it lists."""
+    found, package = {}, importlib.import_module(f"theorylab.{path}")
+    for name in package.__all__:
+        item = getattr(package, name)
+        if not isinstance(item, types.ModuleType):
+            found[f"{path}.{name}"] = item
+        elif hasattr(item, "__path__"):
+            found |= _of_package(f"{path}.{name}")
+        else:
+            members = {key: value for key, value in vars(item).items() if not key.startswith("_")}
+            own = {key: value for key, value in members.items() if getattr(value, "__module__", None) == item.__name__}
+            found |= {f"{path}.{name}.{key}": value for key, value in own.items() if callable(value)}
+    return found
 
 
 def _is_error(item):

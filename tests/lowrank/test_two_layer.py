@@ -160,7 +160,7 @@ def test_the_pitfall_of_oblong_products():
         for oblong, shape in ((False, (3, 3, 4)), (True, (3, 2, 4))):
             W1, W2 = factors(seed, *shape)
             a, s = (float(value) for value in extreme_curvatures(jnp.asarray(W1), jnp.asarray(W2)))
-            claimed, above = lowrank.claimed_certificate(W1, W2)
+            claimed, above = lowrank.claims.two_layer_linear_gd.certificate(W1, W2)
             broken[oblong] += claimed > a + 1e-12 * s
             assert s <= above * (1 + 50 * EPS)
             if not oblong:
@@ -212,7 +212,7 @@ def test_the_global_theorem_at_its_largest_step():
     rng = np.random.default_rng(8)
     W1, W2 = rng.standard_normal((2, 4, 60))
     loss = lowrank.squared_loss(W1 @ W2.T + 0.1 * rng.standard_normal((4, 4)))
-    claimed = lowrank.claimed_descent(W1, W2, loss)
+    claimed = lowrank.claims.two_layer_linear_gd.descent(W1, W2, loss)
     eta = 0.99 * claimed.largest_step_size()
     bounds = claimed.smoothness(eta, np.arange(200))
     found = lowrank.local_constants(
@@ -255,8 +255,8 @@ def test_bad_certificates_are_named():
     with pytest.raises(ValueError, match="W2 "):
         lowrank.imbalance_certificate(W, np.ones((2, 3)))
     with pytest.raises(ValueError, match="alpha_1"):
-        lowrank.claimed_descent(np.zeros((2, 2)), np.zeros((2, 2)), lowrank.squared_loss(W))
+        lowrank.claims.two_layer_linear_gd.descent(np.zeros((2, 2)), np.zeros((2, 2)), lowrank.squared_loss(W))
     with pytest.raises(ValueError, match="exponents"):
-        lowrank.claimed_descent(W, W, lowrank.squared_loss(W), exponents=(2.0, 2.0))
+        lowrank.claims.two_layer_linear_gd.descent(W, W, lowrank.squared_loss(W), exponents=(2.0, 2.0))
     with pytest.raises(ValueError, match="labels"):
         lowrank.ridge_logistic_loss([[0.0]], [[1.0]], 0.1)

@@ -56,8 +56,8 @@ def test_names_of_axes_mean_one_length():
     """In a process of its own: under the tests' type checker each call inside `checked` has names of its own."""
     code = (
         "import numpy as np, theorylab as tl\n"
-        "tl.lowrank.growth_rates(np.eye(2), np.ones((1, 2)), np.ones((1, 2)))\n"
-        "tl.lowrank.growth_rates(np.eye(2), np.ones((1, 3)), np.ones((1, 2)))\n"
+        "tl.lowrank.lora.growth_rates(np.eye(2), np.ones((1, 2)), np.ones((1, 2)))\n"
+        "tl.lowrank.lora.growth_rates(np.eye(2), np.ones((1, 3)), np.ones((1, 2)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.endswith("W2 must be an array Real['m h'], got float64[1, 3]\n")

@@ -1,7 +1,7 @@
 """The imbalance of two factors, and what it certifies of their singular values for a whole run."""
 
 from collections.abc import Sequence
-from typing import SupportsFloat
+from typing import Any, SupportsFloat
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +15,7 @@ from .two_layer import check_factors
 
 @checked
 def imbalance(W1: Real[ArrayLike, "n h"], W2: Real[ArrayLike, "m h"]) -> Float[Array, "h h"]:
-    r"""The imbalance $D = W_1^TW_1 - W_2^TW_2$, which gradient flow keeps.
+    r"""Compute the imbalance $D = W_1^TW_1 - W_2^TW_2$, which gradient flow keeps.
 
     **Arguments**: `W1` (n, h) and `W2` (m, h).
 
@@ -35,7 +35,7 @@ def imbalance(W1: Real[ArrayLike, "n h"], W2: Real[ArrayLike, "m h"]) -> Float[A
 def imbalance_drift(
     W1: Real[ArrayLike, "n h"], W2: Real[ArrayLike, "m h"], gradient: Real[ArrayLike, "n m"], step_size: ArrayLike
 ) -> Float[Array, "h h"]:
-    r"""What one step of gradient descent adds to the imbalance, exactly.
+    r"""Compute what one step of gradient descent adds to the imbalance, exactly.
 
     $D^+ - D = \eta^2\big((GW_2)^TGW_2 - (G^TW_1)^TG^TW_1\big)$, of nuclear norm at most $\eta^2|\nabla L|^2$. Steps
     $\eta_t K_t \le 1$ therefore move D by at most $\sum_t\eta_t^2|\nabla L_t|^2 \le 2\max_t\eta_t\,(L_0 - \min L)$ in
@@ -65,7 +65,7 @@ def imbalance_certificate(
     margin: Sequence | None = None,
     drift: SupportsFloat = 0.0,
 ) -> tuple[float, float]:
-    r"""Bounds $\alpha \le a$ and $s \le \beta$ from the imbalance and the singular values of the product alone.
+    r"""Bound $\alpha \le a$ and $s \le \beta$ by the imbalance and the singular values of the product alone.
 
     With $\lambda_\pm = \lambda_1(\pm D)_+$, $\underline\lambda_+ = \lambda_n(D)_+$, $\underline\lambda_- =
     \lambda_m(-D)_+$ (zero where D is smaller) and $\sigma_j = \sigma_j(W_1W_2^T)$, zero for $j > \min(n, m)$,
@@ -90,21 +90,18 @@ def imbalance_certificate(
     high, and a negative drift.
 
     **Source**: Xu, Min, Tarmoun, Mallada, Vidal (2025), arXiv 2505.11664, with one correction: the paper has the
-    smallest singular value in both roots of $\alpha$, which is false for n != m (`claimed_certificate`); this form is
-    derived here and fuzzed in all shapes. The drift enters by Weyl's inequality, as $\alpha$ grows in
-    $\underline\lambda_\pm$ and falls in $\lambda_\pm$.
+    smallest singular value in both roots of $\alpha$, which is false for n != m
+    (`claims.two_layer_linear_gd.certificate`); this form is derived here and fuzzed in all shapes. The drift enters by
+    Weyl's inequality, as $\alpha$ grows in $\underline\lambda_\pm$ and falls in $\lambda_\pm$.
 
         >>> import numpy as np, theorylab as tl
         >>> tl.lowrank.imbalance_certificate(np.diag([3.0, 2.0]), np.zeros((2, 2)))
         (4.0, 9.0)
     """
-    W1, W2 = _host_factors(W1, W2)
-    low, high = _product_range(W1, W2) if margin is None else _checked_margin(margin)
+    (n, m), (top, bottom), (low, high) = spectra(W1, W2, margin)
     drift = float(drift)
     if not 0 <= drift < np.inf:
         raise ValueError(f"drift = {drift} must be finite and >= 0: how far D has moved, in the spectral norm")
-    n, m = len(W1), len(W2)
-    top, bottom = _imbalance_spectrum(W1, W2)
     plus, minus = top[0] + drift, bottom[0] + drift
     low_plus, low_minus = (max(0.0, values[j - 1] - drift) for values, j in ((top, n), (bottom, m)))
     of_n, of_m = (low if j <= min(n, m) else 0.0 for j in (n, m))
@@ -118,7 +115,7 @@ def imbalance_certificate(
 def spectral_margin(
     W: ArrayLike, solution: ArrayLike, *, mu: SupportsFloat, lipschitz: SupportsFloat
 ) -> tuple[float, float]:
-    r"""Bounds on the singular values of every matrix whose loss is at most that of W: a margin for certificates.
+    r"""Bound the singular values of every matrix whose loss is at most that of W: a margin for certificates.
 
     Such a W' has $|W' - W^\star| \le \sqrt{K/\mu}\,|W - W^\star| =: \rho$, hence $\sigma_{\min}(W^\star) - \rho \le
     \sigma_j(W') \le \sigma_{\max}(W^\star) + \rho$, the lower bound taken as 0 where it is negative.
@@ -146,60 +143,25 @@ def spectral_margin(
     return float(max(0.0, values[-1] - radius)), float(values[0] + radius)
 
 
-@checked
-def claimed_certificate(W1: ArrayLike, W2: ArrayLike, margin: Sequence | None = None) -> tuple[float, float]:
-    r"""The paper's bounds $\alpha_1$ and $\alpha_2$: those of `imbalance_certificate`, with one margin in both roots.
-
-    **Arguments**: `W1` (n, h) and `W2` (m, h); `margin` $(\beta_1, \beta_2)$, or None for those of W1 W2'.
-
-    **Returns** $(\alpha_1, \alpha_2)$, float64. For n != m the first is no lower bound.
-
-    **Raises** `ValueError` as `imbalance_certificate` does.
-
-    **Source**: Xu, Min, Tarmoun, Mallada, Vidal (2025), arXiv 2505.11664, the table of initialisation quantities.
-
-        >>> import numpy as np, theorylab as tl
-        >>> W1, W2 = np.asarray([[2.0], [0.0]]), np.asarray([[1.0]])
-        >>> claimed, a = tl.lowrank.claimed_certificate(W1, W2)[0], 1.0
-        >>> claimed > a >= tl.lowrank.imbalance_certificate(W1, W2)[0]
-        True
-    """
-    W1, W2 = _host_factors(W1, W2)
-    low, high = _product_range(W1, W2) if margin is None else _checked_margin(margin)
-    top, bottom = _imbalance_spectrum(W1, W2)
-    plus, minus, low_plus, low_minus = top[0], bottom[0], top[len(W1) - 1], bottom[len(W2) - 1]
-    alpha = (
-        low_minus - minus + low_plus - plus + np.hypot(plus + low_minus, 2 * low) + np.hypot(minus + low_plus, 2 * low)
-    )
-    return float(alpha / 2), imbalance_certificate(W1, W2, margin=(low, high))[1]
-
-
-def _host_factors(W1, W2):
+def spectra(
+    W1: Any, W2: Any, margin: Sequence | None
+) -> tuple[tuple[int, int], tuple[np.ndarray, np.ndarray], tuple[float, float]]:
+    """Find what certificates are made of: n and m; the positive eigenvalues of D and of -D, largest first, each list
+    filled up with zeros to n and to m at least; the margin, or the extreme singular values of the product."""
     W1, W2 = np.asarray(W1, float), np.asarray(W2, float)
     check_factors(W1, W2)
-    return W1, W2
-
-
-def _checked_margin(margin):
-    low, high = (float(value) for value in margin)
-    if not 0 <= low <= high < np.inf:
-        raise ValueError(f"margin = {margin} must be 0 <= low <= high: bounds on the product's singular values")
-    return low, high
-
-
-def _product_range(W1, W2):
-    values = np.linalg.svd(W1 @ W2.T, compute_uv=False)
-    return values[-1], values[0]
-
-
-def _imbalance_spectrum(W1, W2):
-    """The positive eigenvalues of D and of -D, largest first, each list filled up with zeros to n and to m at least."""
     n, m = len(W1), len(W2)
-    both = np.concatenate([W1, W2]).T
+    if margin is None:
+        values = np.linalg.svd(W1 @ W2.T, compute_uv=False)
+        low, high = values[-1], values[0]
+    else:
+        low, high = (float(value) for value in margin)
+        if not 0 <= low <= high < np.inf:
+            raise ValueError(f"margin = {margin} must be 0 <= low <= high: bounds on the product's singular values")
     # D = Q (R J R') Q' with the QR decomposition of (W1; W2)': no larger than n + m
-    R = np.asarray(np.linalg.qr(both, mode="r"))
+    R = np.asarray(np.linalg.qr(np.concatenate([W1, W2]).T, mode="r"))
     signed = R * np.repeat([1.0, -1.0], [n, m])
     eigenvalues = np.linalg.eigvalsh(signed @ R.T)
     fill = np.zeros(n + m)
     top, bottom = (np.sort(np.concatenate([np.maximum(e, 0), fill]))[::-1] for e in (eigenvalues, -eigenvalues))
-    return top, bottom
+    return (n, m), (top, bottom), (low, high)

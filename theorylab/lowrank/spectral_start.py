@@ -16,7 +16,7 @@ WIDTH = 3.0 / 0.6745
 def truncated_spectral_init(
     problem: SensingProblem, rank: int, *, outliers: ScalarLike | None = None, imbalance: ScalarLike = 2.0
 ) -> Factors:
-    r"""Factors whose product is the best approximation of rank d to $Y = \frac{1}{gm} \sum_{k \in K} y_k A_k$.
+    r"""Make factors whose product is the best approximation of rank d to $Y = \frac{1}{gm} \sum_{k \in K} y_k A_k$.
 
     K leaves out the largest measurements: the share p of them where an outlier fraction is given, else those beyond
     three standard deviations, $|y_k| > 3\,\mathrm{med}|y| / 0.6745$. With the mean square entry g of the A_k, Y has the

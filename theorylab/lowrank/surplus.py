@@ -13,11 +13,11 @@ from .two_layer import check_factors
 
 @checked
 def surplus_loss(values: ArrayLike | Sequence, step_size: ScalarLike, steps: ArrayLike) -> Float[np.ndarray, "*t"]:
-    r"""The loss $|X_tX_t^T - M|^2$ that surplus columns leave in symmetric descent: $\sum_i (x_i^{-2} + 2\eta t)^{-2}$.
+    r"""Predict the loss that surplus columns leave in symmetric descent: $\sum_i (x_i^{-2} + 2\eta t)^{-2}$.
 
-    Surplus singular values follow $x^+ = x - \eta x^3$, so $x_t^{-2} = x_0^{-2} + 2\eta t$ up to $3\eta\ln$ of the
-    ratio of the two. Hence the sharp law: loss times $(2\eta t)^2$ tends to the number of surplus columns, and no power
-    of t does better, whatever the start.
+    It is $|X_tX_t^T - M|^2$. Surplus singular values follow $x^+ = x - \eta x^3$, so $x_t^{-2} = x_0^{-2} + 2\eta t$ up
+    to $3\eta\ln$ of the ratio of the two. Hence the sharp law: loss times $(2\eta t)^2$ tends to the number of surplus
+    columns, and no power of t does better, whatever the start.
 
     **Arguments**: `values` $x_i \ge 0$ (k - r,), the surplus singular values at some step; `step_size` $\eta$, ();
     `steps` t, any shape, taken since then.
@@ -45,10 +45,11 @@ def surplus_loss(values: ArrayLike | Sequence, step_size: ScalarLike, steps: Arr
 
 @checked
 def surplus_product(start: ArrayLike, invariant: ArrayLike, time: ArrayLike) -> Float[Array, "*t"]:
-    r"""The product p = fg of a surplus pair under the flow $f' = -fg^2$, $g' = -gf^2$, which keeps $c = f^2 - g^2$.
+    r"""Predict the product p = fg of a surplus pair under the flow $f' = -fg^2$, $g' = -gf^2$ with $c = f^2 - g^2$.
 
-    $p' = -p\sqrt{c^2 + 4p^2}$ has the solution $p(t) = \frac c2/\sinh(ct + \operatorname{arcsinh}\frac c{2p_0})$: it
-    falls like 1/t until t is about 1/c and then at the rate c; without an imbalance $p_0/(1 + 2p_0t)$, for ever.
+    The flow keeps c, and $p' = -p\sqrt{c^2 + 4p^2}$ has the solution $p(t) = \frac c2/\sinh(ct +
+    \operatorname{arcsinh}\frac c{2p_0})$: it falls like 1/t until t is about 1/c and then at the rate c; without an
+    imbalance $p_0/(1 + 2p_0t)$, for ever.
 
     **Arguments**: `start` $p_0 > 0$; `invariant` c, of either sign; `time` t >= 0; shapes that go together.
 
@@ -70,7 +71,7 @@ def surplus_product(start: ArrayLike, invariant: ArrayLike, time: ArrayLike) -> 
 
 @checked
 def surplus_rate(F: ArrayLike, G: ArrayLike, solution: ArrayLike, true_rank: int | None = None) -> float:
-    r"""The rate at which descent on F G' forgets its surplus columns: $\min|\lambda(N^TDN)|$.
+    r"""Predict the rate at which descent on F G' forgets its surplus columns: $\min|\lambda(N^TDN)|$.
 
     $D = F^TF - G^TG$ is the imbalance and the columns of N an orthonormal basis of the null space of $U_r^TF$, with
     U_r the leading left singular vectors of the solution: the surplus directions once the signal is learnt. The late
@@ -108,7 +109,7 @@ def surplus_rate(F: ArrayLike, G: ArrayLike, solution: ArrayLike, true_rank: int
 
 @checked
 def late_rate(F: ArrayLike, G: ArrayLike, true_rank: int) -> float:
-    r"""The rate of descent on F G' near a solution: the (rank + true_rank)-th of all singular values, squared.
+    r"""Predict the rate of descent on F G' near a solution: the (rank + true_rank)-th of all singular values, squared.
 
     There the residual follows $E^+ = E - \eta(EGG^T + FF^TE)$ on the matrices that vanish between the complements of
     the two ranges, so its slowest part contracts by $1 - \eta\lambda$ with $\lambda$ the least positive eigenvalue of

@@ -17,17 +17,7 @@ RULES = ("local", "paper")
 
 
 class LocalConstants(NamedTuple):
-    r"""What is known of a two-layer linear network's loss at a point.
-
-    **Arguments**: `pl`, (), with $\frac12|\nabla L|^2 \ge \mathrm{pl}\,(L - \min L)$; `smoothness`, (), the constant
-    of the descent lemma for a step of `step_size`, (), which is its reciprocal.
-
-    **Source**: Xu, Min, Tarmoun, Mallada, Vidal (2025), arXiv 2505.11664, Theorem 3.1.
-
-        >>> import theorylab as tl
-        >>> tl.lowrank.LocalConstants(1.0, 4.0, 0.25).step_size
-        0.25
-    """
+    """What `local_constants` returns."""
 
     pl: Float[Array, ""]
     smoothness: Float[Array, ""]
@@ -45,9 +35,10 @@ def local_constants(
     rule: str = "local",
     minimum: ArrayLike = 0.0,
 ) -> LocalConstants:
-    r"""The Polyak-Lojasiewicz constant, the smoothness and the step size of $L(W_1, W_2) = \ell(W_1W_2^T)$ at a point.
+    r"""Compute the Polyak-Lojasiewicz constant, the smoothness and the step size of $\ell(W_1W_2^T)$ at a point.
 
-    With $a = \sigma_n^2(W_1) + \sigma_m^2(W_2)$ and $s = \sigma_1^2(W_1) + \sigma_1^2(W_2)$ the first is $\mu a$.
+    Let $L(W_1, W_2) = \ell(W_1W_2^T)$, $a = \sigma_n^2(W_1) + \sigma_m^2(W_2)$ and $s = \sigma_1^2(W_1) +
+    \sigma_1^2(W_2)$. Then $\frac12|\nabla L|^2 \ge \mu a\,(L - \min L)$.
     A step of any size $\eta$ along $-\nabla L$ gives $L^+ \le L - (\eta - \frac12 K(\eta)\eta^2)|\nabla L|^2$ with
 
     $$K(\eta) = |G|_2 + K\big(\sqrt s + \tfrac\eta2|\nabla L|\big)^2 \quad\text{(local)},$$
@@ -60,8 +51,8 @@ def local_constants(
     W (n, m) -> (), twice differentiable; `mu` and `lipschitz` K, (), of the loss: its Hessian lies between them;
     `rule`, which K($\eta$); `minimum`, (), of the loss or a lower bound, which only `"paper"` reads.
 
-    **Returns** `LocalConstants`, each (), in the dtype of W1, true up to its rounding. The step is inf where both
-    factors and the gradient are zero.
+    **Returns** `pl` $\mu a$, `smoothness` K($\eta$) and `step_size` $\eta$, its reciprocal, each (), in the dtype of
+    W1, true up to its rounding. The step is inf where both factors and the gradient are zero.
 
     **Raises** `ValueError` for shapes that do not match, h < min(n, m), constants out of range, an unknown rule, and
     values that are not finite; with the rule `"paper"` also where $|G|^2 > 2K(\ell - \mathrm{minimum})$, which no
@@ -112,19 +103,10 @@ def local_constants(
 
 
 def extreme_curvatures(W1: Float[Array, "n h"], W2: Float[Array, "m h"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    r"""The extreme squared singular values of $G \mapsto (GW_2, G^TW_1)$, the map of $\nabla\ell$ to $\nabla L$.
+    r"""Compute the extreme squared singular values of the map $G \mapsto (GW_2, G^TW_1)$ of $\nabla\ell$ to $\nabla L$.
 
-    **Arguments**: `W1` (n, h) and `W2` (m, h).
-
-    **Returns** $a = \sigma_n^2(W_1) + \sigma_m^2(W_2)$ and $s = \sigma_1^2(W_1) + \sigma_1^2(W_2)$, each (), a
-    singular value that a narrow matrix does not have being zero.
-
-    **Source**: Xu, Min, Tarmoun, Mallada, Vidal (2025), arXiv 2505.11664; checked against the map's own matrix.
-
-        >>> import jax.numpy as jnp
-        >>> from theorylab.lowrank.two_layer import extreme_curvatures
-        >>> [float(value) for value in extreme_curvatures(jnp.asarray([[3.0], [0.0]]), jnp.asarray([[2.0]]))]
-        [4.0, 13.0]
+    They are $a = \sigma_n^2(W_1) + \sigma_m^2(W_2)$ and $s = \sigma_1^2(W_1) + \sigma_1^2(W_2)$, a singular value that
+    a narrow matrix does not have being zero.
     """
     (low1, high1), (low2, high2) = _extreme_squares(W1), _extreme_squares(W2)
     return low1 + low2, high1 + high2
@@ -139,21 +121,8 @@ def smoothness_polynomial(
     rule: str,
     s: Float[Array, ""],
 ) -> Float[Array, "3"]:
-    r"""The coefficients of $K(\eta) = k_0 + k_1\eta + k_2\eta^2$, the smoothness along a step of size $\eta$.
-
-    **Arguments**: `W1` (n, h) and `W2` (m, h); `excess`, (), of the loss over its minimum; `gradient` G (n, m);
-    `lipschitz` K, (); `rule`, `"local"` or `"paper"`; `s`, (), of `extreme_curvatures`.
-
-    **Returns** (3,), none of them negative.
-
-    **Source**: as `local_constants`.
-
-        >>> import jax.numpy as jnp
-        >>> from theorylab.lowrank.two_layer import smoothness_polynomial
-        >>> one, G, two = jnp.ones((1, 1)), jnp.asarray([[2.0]]), jnp.asarray(2.0)
-        >>> smoothness_polynomial(one, one, two, G, jnp.asarray(1.0), "local", two).round(6).tolist()
-        [4.0, 4.0, 2.0]
-    """
+    r"""Compute the coefficients, >= 0, of $K(\eta) = k_0 + k_1\eta + k_2\eta^2$, the smoothness along a step of size
+    $\eta$."""
     if rule == "local":
         length = _root(jnp.sum((gradient @ W2) ** 2) + jnp.sum((gradient.T @ W1) ** 2))
         k = _largest(gradient) + lipschitz * s, lipschitz * _root(s) * length, lipschitz * length**2 / 4
@@ -165,39 +134,17 @@ def smoothness_polynomial(
 
 
 def smoothness(coefficients: Float[Array, "3"], step_size: Float[Array, ""]) -> Float[Array, ""]:
-    r"""K at a step size, ().
-
-    **Arguments**: `coefficients` (3,), of `smoothness_polynomial`; `step_size` $\eta$, ().
-
-    **Returns** $k_0 + k_1\eta + k_2\eta^2$.
-
-    **Source**: derived here.
-
-        >>> import jax.numpy as jnp
-        >>> from theorylab.lowrank.two_layer import smoothness
-        >>> float(smoothness(jnp.asarray([1.0, 2.0, 3.0]), jnp.asarray(2.0)))
-        17.0
-    """
+    """Evaluate K at a step size."""
     k0, k1, k2 = coefficients
     return k0 + (k1 + k2 * step_size) * step_size
 
 
 def reciprocal_step(coefficients: Float[Array, "3"]) -> Float[Array, ""]:
-    r"""The one positive root of $\eta K(\eta) = 1$, by Newton's method from within a factor of three.
+    r"""Solve $\eta K(\eta) = 1$ for its one positive root, by Newton's method; inf where all coefficients are zero.
 
     The start $1/(k_0 + k_1^{1/2} + k_2^{1/3})$ makes the three terms $p, (p')^2, (p'')^3$ with $p + p' + p'' = 1$, so
     it lies below the root and above a third of it; the cubic is convex and increases, and seven steps reach rounding.
-
-    **Arguments**: `coefficients` $(k_0, k_1, k_2) \ge 0$, (3,).
-
-    **Returns** $\eta$, (); inf where all are zero. Differentiable.
-
-    **Source**: derived here; checked on random coefficients over thirty decades.
-
-        >>> import jax.numpy as jnp
-        >>> from theorylab.lowrank.two_layer import reciprocal_step
-        >>> float(reciprocal_step(jnp.asarray([1.0, 0.0, 4.0])))
-        0.5
+    Differentiable.
     """
     k0, k1, k2 = coefficients
     eta = lax.stop_gradient(1 / (k0 + jnp.sqrt(k1) + jnp.cbrt(k2)))
@@ -207,7 +154,7 @@ def reciprocal_step(coefficients: Float[Array, "3"]) -> Float[Array, ""]:
 
 
 def check_factors(W1: Any, W2: Any, names: tuple[str, str] = ("W1", "W2")) -> None:
-    """An error where two arrays are no factors of one product, in one precision, or not finite."""
+    """Refuse two arrays that are no factors of one product, in one precision, or not finite."""
     one, two = names
     if W1.ndim != 2 or W2.ndim != 2 or W1.shape[1] != W2.shape[1] or 0 in W1.shape + W2.shape:
         raise ValueError(f"{one} has the shape {W1.shape} and {two} {W2.shape}: pass (n, h) and (m, h), of one width h")

@@ -70,7 +70,7 @@ def run_digits(size, key):
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(jax.vmap(model)(data[0]), data[1]))
 
     def tuned(pair, data):
-        return loss(lowrank.LoraLinear(layer, *pair), data)
+        return loss(lowrank.lora.LoraLinear(layer, *pair), data)
 
     gradient = eqx.filter_jit(eqx.filter_grad(loss))(layer, train)
     left, _, right = np.linalg.svd(-np.asarray(gradient.weight), full_matrices=False)
@@ -94,7 +94,7 @@ def run_digits(size, key):
     dataset = tl.sweep(build, over=over, seeds=seeds, key=key, steps=steps, record=record)
     dims = ("start", "scale", "seed", "step")
     A, B = (dataset[name].transpose(*dims, ...).values for name in "AB")
-    gap = lowrank.misalignment(A, B, left[:, :RANK], right[:RANK].T)
+    gap = lowrank.lora.misalignment(A, B, left[:, :RANK], right[:RANK].T)
     dataset = dataset[["train", "test"]].assign(misalignment=(dims, gap))
     return dataset.assign_coords(start=["standard", "spectral"], scale=list(SCALES))
 

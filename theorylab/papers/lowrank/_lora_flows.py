@@ -13,7 +13,7 @@ FLOW = {"rtol": 1e-13, "atol": 1e-18}
 
 def as_adapters(*parts) -> Any:
     """Adapters of NumPy arrays, for reading."""
-    make: Any = lowrank.Adapters
+    make: Any = lowrank.lora.Adapters
     return make(*parts)
 
 
@@ -58,8 +58,9 @@ def sizes(adapters) -> Any:
 
 def misalignments(lanes, on) -> Any:
     """1 - cos of either layer, lane by lane."""
+    gap = lowrank.lora.misalignment
     found = [
-        [lowrank.misalignment(A1, B1, one["g"][0], one["v"][0]), lowrank.misalignment(A2, B2, one["u"][0], one["g"][0])]
+        [gap(A1, B1, one["g"][0], one["v"][0]), gap(A2, B2, one["u"][0], one["g"][0])]
         for (A1, B1, A2, B2), one in zip(lanes, on, strict=True)
     ]
     return np.moveaxis(np.asarray(found), 1, 0)

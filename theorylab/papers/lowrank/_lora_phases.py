@@ -42,14 +42,14 @@ def run_growth(size, key):
         (delta,), (w1,), (w2,), start, time = one["delta"], one["w1"], one["w2"], lane[3], lane[4]
         adapters, loss = as_adapters(*(part[k] for part in found.adapters)), found.loss[k]
         along, early = grown(adapters, one), time * delta * w2 <= 3
-        linear = lowrank.linear_phase(lane[0], lane[1], lane[2], start, time)
+        linear = lowrank.lora.linear_phase(lane[0], lane[1], lane[2], start, time)
         off = sizes([part - other for part, other in zip(adapters, linear, strict=True)])[0]
         starts = [float(np.linalg.norm(A @ one[name][0])) for A, name in ((start.A1, "v"), (start.A2, "g"))]
         values.append({
             "time": time, "loss": loss, "norm1": sizes(adapters)[0], "rate": delta * w2, "deviation": off[early].max(),
             "rates": [np.polyfit(time[early], np.log(row[early]), 1)[0] for row in along],
             "rates_theory": [delta * w2, delta * w1], "escape": escape(time, loss),
-            "escape_theory": lowrank.escape_time(delta, w1, w2, *starts, fraction=SHARE),
+            "escape_theory": lowrank.lora.escape_time(delta, w1, w2, *starts, fraction=SHARE),
             "grown": np.square(along)[0][early].max(), "second": (along[1] / along[0])[-1] ** 2,
         })  # fmt: skip
     rest = {"time": ("unit",), "loss": ("unit",), "norm1": ("unit",), "rates": ("layer",), "rates_theory": ("layer",)}
@@ -178,7 +178,7 @@ def run_directions(size, key):
     u, g, v = (np.stack([one[name] for one in on])[:, None] for name in "ugv")
     blocks = [g @ B1 @ A1 @ v.mT, u @ B2 @ A2 @ g.mT]
     columns = [zip(*(one[name].tolist() for name in ("delta", "w1", "w2", "start")), strict=True) for one in on]
-    ends = [[lowrank.scalar_final_point(delta, w1, w2, a, a) for delta, w1, w2, a in rows] for rows in columns]
+    ends = [[lowrank.lora.scalar_final_point(delta, w1, w2, a, a) for delta, w1, w2, a in rows] for rows in columns]
     values = {
         "time": (("step",), np.stack([lane[-1] for lane in lanes])),
         "loss": (("step",), found.loss),

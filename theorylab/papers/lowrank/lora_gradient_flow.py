@@ -49,17 +49,17 @@ def run_factorisation(size, key):
         W1, W2, target, one = layers(rng, hidden, RATIOS[0], {0: SIGMA})
         begin, lengths = gaussian(rng, hidden), rng.standard_normal(RANK)
         small = [scaled(begin, scale) for scale in SCALES]
-        ends += [lowrank.rank_one_lora_flow(W1, W2, target, start, time[[0, -1]], **CHEAP) for start in small]
+        ends += [lowrank.lora.rank_one_lora_flow(W1, W2, target, start, time[[0, -1]], **CHEAP) for start in small]
         if draw >= seeds:
             continue
         spectral = [lowrank.spectral_init(W1, W2, target, RANK, scale * lengths) for scale in SCALES]
         lanes += [(W1, W2, target, start, time) for start in (*small, *spectral)]
         on += 2 * len(SCALES) * [one]
-        predicted += [lowrank.rank_one_lora_flow(W1, W2, target, start, time) for start in small]
+        predicted += [lowrank.lora.rank_one_lora_flow(W1, W2, target, start, time) for start in small]
     found = flows(lanes)
     shape, dims = (seeds, 2, len(SCALES), len(time)), ("seed", "start", "scale", "time")
     values = (found.loss, *misalignments(each(found.adapters), on), *sizes(found.adapters))
-    names = lowrank.RankOneLora._fields
+    names = ("loss", "misalignment1", "misalignment2", "norm1", "norm2")
     measured = {name: (dims, one.reshape(shape)) for name, one in zip(names, values, strict=True)}
     theory = {f"{name}_theory": (("seed", "scale", "time"), np.reshape([getattr(one, name) for one in predicted],
               (seeds, *shape[2:]))) for name in names}  # fmt: skip
@@ -185,7 +185,7 @@ def run_ratios(size, key):
                     start = scaled(begin, scale)
                     lanes.append((W1, W2, target, start, time))
                     on.append(one)
-                    theory.append(lowrank.rank_one_lora_flow(W1, W2, target, start, time[[0, -1]]))
+                    theory.append(lowrank.lora.rank_one_lora_flow(W1, W2, target, start, time[[0, -1]]))
     ends = each([part[:, [0, -1]] for part in flows(lanes).adapters])
     shape = (len(places), len(RATIOS), seeds, len(scales), 2)
     dims = ("pair", "ratio", "seed", "scale", "when")

@@ -77,7 +77,7 @@ def run_descent(size, key):
     rng, rows = tl.keys.generator(key), []
     for width in widths:
         drawn = [orthogonal_regression(rng, width, noise) for noise in noises for _ in range(seeds)]
-        claims = [lowrank.claimed_descent(*one, exponents=EXPONENTS) for one in drawn]
+        claims = [lowrank.claims.two_layer_linear_gd.descent(*one, exponents=EXPONENTS) for one in drawn]
         sizes = [0.99 * claim.largest_step_size() for claim in claims]
         lanes = [
             (loss, (jnp.asarray(W1), jnp.asarray(W2)), eta) for (W1, W2, loss), eta in zip(drawn, sizes, strict=True)
@@ -209,7 +209,7 @@ def run_width(size, key):
             for i, p in enumerate(powers):
                 W1, W2 = W / width**p
                 margin = lowrank.spectral_margin(W1 @ W2.T, solution, mu=1.0, lipschitz=1.0)
-                alpha1, alpha2 = lowrank.claimed_certificate(W1, W2, margin)
+                alpha1, alpha2 = lowrank.claims.two_layer_linear_gd.certificate(W1, W2, margin)
                 values = [np.linalg.svd(one, compute_uv=False) for one in (W1, W2)]
                 a, s = (sum(one[j] ** 2 for one in values) for j in (-1, 0))
                 found[:, i, j, seed] = alpha1 / alpha2, a / s
@@ -275,7 +275,7 @@ def run_shapes(size, key):
                 for W, v in zip((W1, W2), values, strict=True)
             )
             s = sum(v[0] ** 2 for v in values)
-            claimed, above = lowrank.claimed_certificate(W1, W2)
+            claimed, above = lowrank.claims.two_layer_linear_gd.certificate(W1, W2)
             below, _ = lowrank.imbalance_certificate(W1, W2)
             found[:, kind, k] = a / s, claimed / s, below / s, above / s
     names = ("a", "claimed", "corrected", "above")

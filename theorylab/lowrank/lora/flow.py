@@ -11,10 +11,10 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, ScalarLike
 
-from ..numerics import checked, floating, integrate
-from ..numerics.checked import Numbers
-from ..numerics.flow import check_times
-from .problems import check_rank
+from ...numerics import checked, floating, integrate
+from ...numerics.checked import Numbers
+from ...numerics.flow import check_times
+from ..problems import check_rank
 
 REDUCTIONS = ("auto", "never")
 Four = tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]
@@ -30,7 +30,7 @@ class Adapters(NamedTuple):
     **Source**: Xu et al. (2025), arXiv 2503.06982, Section 2.
 
         >>> import jax.numpy as jnp, theorylab as tl
-        >>> tl.lowrank.Adapters(jnp.ones((1, 2)), jnp.zeros((3, 1)), jnp.ones((1, 3)), jnp.zeros((2, 1))).B2.shape
+        >>> tl.lowrank.lora.Adapters(jnp.ones((1, 2)), jnp.zeros((3, 1)), jnp.ones((1, 3)), jnp.zeros((2, 1))).B2.shape
         (2, 1)
     """
 
@@ -41,20 +41,7 @@ class Adapters(NamedTuple):
 
 
 class LoraSolution(eqx.Module):
-    r"""The flow of one adapter pair at the times that were asked for.
-
-    **Arguments**: `A` (times, rank, n), `B` (times, m, rank) and `loss` (times,), $\frac12\|D - BA\|_F^2$, NaN from the
-    first time that was not reached (a flow that left the floating range, or a tolerance below rounding); `reached`
-    (times,), bool; `steps` (), int32, the steps tried; `residual` (), how far in the Frobenius norm the low-rank form
-    that was integrated is from D, 0 where D was used as given.
-
-    **Source**: derived here; see `lora_flow`.
-
-        >>> import jax.numpy as jnp, theorylab as tl
-        >>> still = tl.lowrank.lora_flow(jnp.eye(2), jnp.zeros((1, 2)), jnp.zeros((2, 1)), jnp.asarray([1.0]))
-        >>> still.loss.tolist(), still.residual.tolist()
-        ([1.0], 0.0)
-    """
+    """What `lora_flow` returns."""
 
     A: Float[Array, "*lanes times rank n"]
     B: Float[Array, "*lanes times m rank"]
@@ -65,20 +52,7 @@ class LoraSolution(eqx.Module):
 
 
 class TwoLayerLoraSolution(eqx.Module):
-    r"""The flow of two adapter pairs at the times that were asked for.
-
-    **Arguments**: `adapters`, with a leading axis of times; `loss` (times,), $\frac12\|Y - (W_2 + B_2A_2)(W_1 +
-    B_1A_1)\|_F^2$; both NaN from the first time that was not reached; `reached` (times,), bool; `steps` (), int32, the
-    steps tried.
-
-    **Source**: derived here; see `two_layer_lora_flow`.
-
-        >>> import jax.numpy as jnp, theorylab as tl
-        >>> one = jnp.ones((1, 1))
-        >>> adapters = tl.lowrank.Adapters(one, 0 * one, one, 0 * one)
-        >>> tl.lowrank.two_layer_lora_flow(one, one, 3 * one, adapters, jnp.asarray([0.0])).loss.tolist()
-        [2.0]
-    """
+    """What `two_layer_lora_flow` returns."""
 
     adapters: Adapters
     loss: Float[Array, "*lanes times"]
@@ -97,7 +71,7 @@ def lora_flow(
     atol: ScalarLike = 1e-9,
     reduce: str = "auto",
 ) -> LoraSolution:
-    r"""The gradient flow of $\frac12\|D - BA\|_F^2$: adapters B A beside a frozen W0 whose target is W0 + D.
+    r"""Integrate the gradient flow of $\frac12\|D - BA\|_F^2$: adapters B A beside a frozen W0 whose target is W0 + D.
 
     $\dot A = B^T D - (B^T B) A$ and $\dot B = D A^T - B (A A^T)$, so that no step forms the residual D - BA. The
     columns of B stay in the span of those of D and B0, the rows of A in that of those of D and A0: where D has low
@@ -110,7 +84,10 @@ def lora_flow(
     transformation of D its rank is not looked for. Differentiable forward, not in reverse; under `vmap` each lane has
     its own steps.
 
-    **Returns** a `LoraSolution`.
+    **Returns** `A` (times, rank, n), `B` (times, m, rank) and `loss` (times,), $\frac12\|D - BA\|_F^2$, NaN from the
+    first time that was not reached (a flow that left the floating range, or a tolerance below rounding); `reached`
+    (times,), bool; `steps` (), int32, the steps tried; `residual` (), how far in the Frobenius norm the low-rank form
+    that was integrated is from D, 0 where D was used as given.
 
     **Raises** `ValueError` for shapes or dtypes that do not fit, a rank above min(m, n), entries that are not finite,
     and times or tolerances out of range.
@@ -159,7 +136,7 @@ def two_layer_lora_flow(
     rtol: ScalarLike = 1e-6,
     atol: ScalarLike = 1e-9,
 ) -> TwoLayerLoraSolution:
-    r"""The gradient flow of $\frac12\|Y - (W_2 + B_2A_2)(W_1 + B_1A_1)\|_F^2$ in the four adapters.
+    r"""Integrate the gradient flow of $\frac12\|Y - (W_2 + B_2A_2)(W_1 + B_1A_1)\|_F^2$ in the four adapters.
 
     With $P_i = W_i + B_iA_i$ and $E = Y - P_2P_1$: $\dot B_1 = P_2^TEA_1^T$, $\dot A_1 = B_1^TP_2^TE$, $\dot B_2 =
     EP_1^TA_2^T$, $\dot A_2 = B_2^TEP_1^T$, each by products with thin matrices alone. It conserves $B_i^TB_i -
@@ -169,7 +146,8 @@ def two_layer_lora_flow(
     A2, B2) in this order; all of one floating dtype; `ts` (times,), rising, the flow starting at 0; `rtol` >= 4 eps
     and `atol` >= 0, (). Differentiable forward, not in reverse; under `vmap` each lane has its own steps.
 
-    **Returns** a `TwoLayerLoraSolution`.
+    **Returns** `adapters`, with a leading axis of times, and `loss` (times,), both NaN from the first time that was not
+    reached; `reached` (times,), bool; `steps` (), int32, the steps tried.
 
     **Raises** `ValueError` for shapes or dtypes that do not fit, a rank above the dimensions, entries that are not
     finite, and times or tolerances out of range.
@@ -193,7 +171,7 @@ def two_layer_lora_flow(
 
 @checked
 def spectral_init(W1: ArrayLike, W2: ArrayLike, target: ArrayLike, rank: int, scale: ArrayLike) -> Adapters:
-    r"""Adapters with B = 0 and the rows of A along what full fine-tuning would move first.
+    r"""Make adapters with B = 0 and the rows of A along what full fine-tuning would move first.
 
     The rows of A1 are the top right singular vectors of $W_2^T\Delta$ and those of A2 of $\Delta W_1^T$, $\Delta = Y -
     W_2W_1$, which are the negative gradients of the two layers, times the scale.
@@ -225,7 +203,7 @@ def spectral_init(W1: ArrayLike, W2: ArrayLike, target: ArrayLike, rank: int, sc
 
 
 def spectral_pair(gradient: Array, rank: int, scale: ArrayLike, name: str) -> tuple[Array, Array]:
-    """A (rank, n), the top right singular vectors of a gradient (m, n) times the scale, and B (m, rank) of zeros."""
+    """Make A (rank, n), the top right singular vectors of a gradient (m, n) times the scale, and B (m, rank) zero."""
     if not isinstance(gradient, Tracer):
         if not np.all(np.isfinite(gradient)):
             raise ValueError(f"{name}: the gradient is not finite: remove or repair the entries that make it so")
@@ -243,7 +221,7 @@ def spectral_pair(gradient: Array, rank: int, scale: ArrayLike, name: str) -> tu
 
 
 def low_rank_factors(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.floating] | None:
-    """L, R and |D - L R'| where a matrix D has a rank of at most a quarter of its sides, to rounding; None elsewhere.
+    """Find L, R and |D - L R'| where D has a rank of at most a quarter of its sides, to rounding; None elsewhere.
 
     The singular values of a part of D lie below those of D: as many above the tolerance, so large is the rank at least.
     Then Halko, Martinsson, Tropp (2011): the range of D times a Gaussian block a little wider than that.

@@ -8,7 +8,7 @@ import optax
 import pytest
 from sklearn.datasets import load_digits
 
-from theorylab import lowrank
+from theorylab.lowrank import lora
 
 KEY = jax.random.key(0)
 
@@ -38,15 +38,15 @@ def gradient(mlp, batch):
 
 @pytest.mark.parametrize("init", ["standard", "spectral"])
 def test_at_the_start_nothing_has_changed(init, mlp, batch, gradient):
-    adapted = lowrank.lorafy(mlp, 2, where=everywhere, init=init, key=KEY, gradient=gradient)
-    assert all(isinstance(layer, lowrank.LoraLinear) for layer in adapted.layers)
+    adapted = lora.lorafy(mlp, 2, where=everywhere, init=init, key=KEY, gradient=gradient)
+    assert all(isinstance(layer, lora.LoraLinear) for layer in adapted.layers)
     assert np.allclose(jax.vmap(adapted)(batch), jax.vmap(mlp)(batch), rtol=1e-12, atol=1e-14)
     assert all(layer.A.shape[0] == 2 and not np.any(layer.B) for layer in adapted.layers)
 
 
 def test_the_spectral_start_descends_fastest(mlp, gradient):
     """Rows of A: orthonormal, and among all such the ones along which the gradient in B is largest."""
-    adapted = lowrank.lorafy(mlp, 2, where=everywhere, gradient=gradient, scale=3.0)
+    adapted = lora.lorafy(mlp, 2, where=everywhere, gradient=gradient, scale=3.0)
     for layer, slope in zip(adapted.layers, gradient.layers, strict=True):
         assert np.allclose(layer.A @ layer.A.T, 9 * np.eye(2), rtol=0, atol=1e-5)
         values = np.linalg.svd(slope.weight, compute_uv=False)
@@ -56,42 +56,42 @@ def test_the_spectral_start_descends_fastest(mlp, gradient):
 
 def test_the_standard_start_has_rows_of_length_one():
     linear = eqx.nn.Linear(400, 300, key=KEY)
-    A = lowrank.lorafy(linear, 100, where=everywhere, init="standard", key=KEY).A
+    A = lora.lorafy(linear, 100, where=everywhere, init="standard", key=KEY).A
     # 40,000 draws: four standard errors of a variance
     assert float(jnp.mean(A**2)) * 400 == pytest.approx(1, abs=4 * np.sqrt(2 / 40_000))
 
 
 def test_where_chooses_layers_and_parts(mlp):
     def types(where):
-        adapted = lowrank.lorafy(mlp, 1, where=where, init="standard", key=KEY)
-        return [isinstance(layer, lowrank.LoraLinear) for layer in adapted.layers]
+        adapted = lora.lorafy(mlp, 1, where=where, init="standard", key=KEY)
+        return [isinstance(layer, lora.LoraLinear) for layer in adapted.layers]
 
     assert types(lambda m: m.layers[-1]) == [False, False, True]
     assert types(lambda m: [m.layers[0], m.layers[2]]) == [True, False, True]
     assert types(lambda m: m.layers[:2]) == [True, True, False]
-    twice = lowrank.lorafy(mlp, 1, where=lambda m: m.layers[0], init="standard", key=KEY)
-    rest = lowrank.lorafy(twice, 1, where=everywhere, init="standard", key=KEY)
+    twice = lora.lorafy(mlp, 1, where=lambda m: m.layers[0], init="standard", key=KEY)
+    rest = lora.lorafy(twice, 1, where=everywhere, init="standard", key=KEY)
     assert rest.layers[0] is not None and isinstance(rest.layers[0].linear, eqx.nn.Linear)
 
 
 def test_other_models():
     """Attention, stacked layers under vmap, and half precision."""
     attention = eqx.nn.MultiheadAttention(2, 6, key=KEY)
-    adapted = lowrank.lorafy(attention, 2, where=lambda m: m.query_proj, init="standard", key=KEY)
+    adapted = lora.lorafy(attention, 2, where=lambda m: m.query_proj, init="standard", key=KEY)
     moved = eqx.tree_at(lambda m: m.query_proj.B, adapted, jnp.ones_like(adapted.query_proj.B))
     x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 6)))
-    assert np.allclose(moved(x, x, x), lowrank.merge_adapters(moved)(x, x, x), rtol=0, atol=1e-5)
+    assert np.allclose(moved(x, x, x), lora.merge_adapters(moved)(x, x, x), rtol=0, atol=1e-5)
 
     stack = eqx.filter_vmap(lambda key: eqx.nn.Linear(6, 5, key=key))(jax.random.split(KEY, 3))
     slope = eqx.tree_at(lambda m: m.weight, stack, stack.weight + 1)
-    many = lowrank.lorafy(stack, 2, where=everywhere, gradient=slope)
+    many = lora.lorafy(stack, 2, where=everywhere, gradient=slope)
     many = eqx.tree_at(lambda m: m.B, many, jnp.ones_like(many.B))
     assert many.A.shape == (3, 2, 6) and many.B.shape == (3, 5, 2)
     apply = eqx.filter_vmap(lambda layer, x: layer(x))
-    assert np.allclose(apply(many, x), apply(lowrank.merge_adapters(many), x), rtol=0, atol=1e-5)
+    assert np.allclose(apply(many, x), apply(lora.merge_adapters(many), x), rtol=0, atol=1e-5)
 
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), eqx.nn.Linear(6, 5, key=KEY))
-    assert lowrank.lorafy(half, 2, where=everywhere, gradient=half).A.dtype == jnp.bfloat16
+    assert lora.lorafy(half, 2, where=everywhere, gradient=half).A.dtype == jnp.bfloat16
 
 
 @pytest.fixture(scope="module")
@@ -139,15 +139,15 @@ def test_fine_tuning_on_turned_digits(init, pretrained, digits, standard_promoti
     """Only adapters move, the loss falls by half and more, and the merged model is the adapted one."""
     _, turned, labels = digits
     gradient = eqx.filter_grad(cross_entropy)(pretrained, turned, labels)
-    adapted = lowrank.lorafy(pretrained, 4, where=everywhere, init=init, key=KEY, gradient=gradient)
-    marks = lowrank.adapters_only(adapted)
+    adapted = lora.lorafy(pretrained, 4, where=everywhere, init=init, key=KEY, gradient=gradient)
+    marks = lora.adapters_only(adapted)
     tuned, losses = train(adapted, marks, turned, labels, 150)
     assert losses[0] == pytest.approx(float(cross_entropy(pretrained, turned, labels)), rel=1e-6)
     assert losses[-1] < losses[0] / 2
     for old, new in zip(pretrained.layers, tuned.layers, strict=True):
         assert np.array_equal(old.weight, new.linear.weight) and np.array_equal(old.bias, new.linear.bias)
         assert np.any(new.B)
-    merged = lowrank.merge_adapters(tuned)
+    merged = lora.merge_adapters(tuned)
     assert jax.tree.structure(merged) == jax.tree.structure(pretrained)
     # float32 rounding of logits of the order 10, through two layers
     assert np.allclose(jax.vmap(merged)(turned), jax.vmap(tuned)(turned), rtol=0, atol=1e-3)
@@ -159,7 +159,7 @@ def test_fine_tuning_on_turned_digits(init, pretrained, digits, standard_promoti
 def scaled(mlp):
     """Three layers of ranks 3, 2, 2 and alphas 6, 6, 1, none of whose factors is zero."""
     patterns = {"rank_pattern": {"layers.0": 3}, "alpha_pattern": {r"2": 1}}
-    adapted = lowrank.lorafy(mlp, 2, where=everywhere, init="standard", key=KEY, alpha=6, **patterns)
+    adapted = lora.lorafy(mlp, 2, where=everywhere, init="standard", key=KEY, alpha=6, **patterns)
     ups = [jnp.cos(jnp.arange(layer.B.size, dtype=float)).reshape(layer.B.shape) for layer in adapted.layers]
     return eqx.tree_at(lambda m: [layer.B for layer in m.layers], adapted, ups)
 
@@ -167,7 +167,7 @@ def scaled(mlp):
 def test_alpha_over_the_rank_scales_the_product(mlp, scaled, batch):
     """W + (alpha/rank) B A, by the layer's own rank and alpha, when applied and when merged."""
     assert [layer.A.shape[0] for layer in scaled.layers] == [3, 2, 2]
-    merged = lowrank.merge_adapters(scaled)
+    merged = lora.merge_adapters(scaled)
     for layer, plain, found, scale in zip(scaled.layers, mlp.layers, merged.layers, (2, 3, 0.5), strict=True):
         weight = np.asarray(plain.weight) + scale * (np.asarray(layer.B) @ np.asarray(layer.A))
         assert np.allclose(found.weight, weight, rtol=0, atol=1e-6)  # rounding in float32, entries of the order 1
@@ -175,7 +175,7 @@ def test_alpha_over_the_rank_scales_the_product(mlp, scaled, batch):
 
 
 def test_merging_scaled_adapters_and_back(mlp, scaled):
-    back = lowrank.unmerge_adapters(lowrank.merge_adapters(scaled), scaled)
+    back = lora.unmerge_adapters(lora.merge_adapters(scaled), scaled)
     assert jax.tree.structure(back) == jax.tree.structure(scaled)
     for layer, plain in zip(back.layers, mlp.layers, strict=True):
         assert np.allclose(layer.linear.weight, plain.weight, rtol=0, atol=1e-6)
@@ -183,11 +183,11 @@ def test_merging_scaled_adapters_and_back(mlp, scaled):
 
 def test_alpha_by_default_changes_nothing(mlp):
     start = {"where": everywhere, "init": "standard", "key": KEY}
-    plain, as_rank = lowrank.lorafy(mlp, 2, **start), lowrank.lorafy(mlp, 2, alpha=2, **start)
+    plain, as_rank = lora.lorafy(mlp, 2, **start), lora.lorafy(mlp, 2, alpha=2, **start)
     assert [layer.scaling for layer in (*plain.layers, *as_rank.layers)] == [1.0] * 6
-    stable = lowrank.lorafy(mlp, 2, alpha=6, rslora=True, **start)
+    stable = lora.lorafy(mlp, 2, alpha=6, rslora=True, **start)
     assert [layer.scaling for layer in stable.layers] == [pytest.approx(6 / np.sqrt(2))] * 3
-    assert sum(jax.tree.leaves(lowrank.adapters_only(stable))) == 6  # no scale is trained
+    assert sum(jax.tree.leaves(lora.adapters_only(stable))) == 6  # no scale is trained
 
 
 def test_scaled_descent_is_plain_descent_from_a_larger_start():
@@ -198,16 +198,16 @@ def test_scaled_descent_is_plain_descent_from_a_larger_start():
     A, B = jnp.asarray(draws.normal(size=(2, 4))), jnp.asarray(draws.normal(size=(5, 2)))
 
     def descended(layer, step_size):
-        trained, frozen = eqx.partition(layer, lowrank.adapters_only(layer))
+        trained, frozen = eqx.partition(layer, lora.adapters_only(layer))
         for _ in range(5):
-            slope = jax.grad(
-                lambda one: jnp.sum((lowrank.merge_adapters(eqx.combine(one, frozen)).weight - target) ** 2)
-            )(trained)
+            slope = jax.grad(lambda one: jnp.sum((lora.merge_adapters(eqx.combine(one, frozen)).weight - target) ** 2))(
+                trained
+            )
             trained = jax.tree.map(lambda x, g: x - step_size * g, trained, slope)
-        return lowrank.merge_adapters(eqx.combine(trained, frozen)).weight
+        return lora.merge_adapters(eqx.combine(trained, frozen)).weight
 
-    scaled = descended(lowrank.LoraLinear(linear, A, B, s), 1e-3)
-    plain = descended(lowrank.LoraLinear(linear, np.sqrt(s) * A, np.sqrt(s) * B), s * 1e-3)
+    scaled = descended(lora.LoraLinear(linear, A, B, s), 1e-3)
+    plain = descended(lora.LoraLinear(linear, np.sqrt(s) * A, np.sqrt(s) * B), s * 1e-3)
     assert np.max(np.abs(scaled - W - s * B @ A)) > 0.01
     assert np.allclose(scaled, plain, rtol=0, atol=1e-12)  # rounding in float64
 
@@ -216,35 +216,35 @@ def test_patterns_are_of_whole_names(mlp):
     """Of a path or of its end after a dot, the first that matches, as regular expressions."""
 
     def ranks(**patterns):
-        layers = lowrank.lorafy(mlp, 1, where=everywhere, init="standard", key=KEY, **patterns).layers
+        layers = lora.lorafy(mlp, 1, where=everywhere, init="standard", key=KEY, **patterns).layers
         return [layer.A.shape[0] for layer in layers]
 
     assert ranks(rank_pattern={"layers.1": 2}) == [1, 2, 1]
     assert ranks(rank_pattern={"[01]": 3, "layers.*": 2}) == [3, 3, 2]
     attention = eqx.nn.MultiheadAttention(2, 6, key=KEY)
-    both = lowrank.lorafy(
+    both = lora.lorafy(
         {"blocks": [attention]}, 1, where=everywhere, init="standard", key=KEY, rank_pattern={"query_proj": 2}
     )["blocks"][0]
     assert both.query_proj.A.shape[0] == 2 and both.value_proj.A.shape[0] == 1
 
 
 def test_merging_and_back(mlp):
-    adapted = lowrank.lorafy(mlp, 2, where=lambda m: m.layers[1:], init="standard", key=KEY)
+    adapted = lora.lorafy(mlp, 2, where=lambda m: m.layers[1:], init="standard", key=KEY)
     adapted = eqx.tree_at(lambda m: m.layers[1].B, adapted, jnp.ones_like(adapted.layers[1].B))
-    merged = lowrank.merge_adapters(adapted)
+    merged = lora.merge_adapters(adapted)
     # a layer without an adapter that has changed since stays changed
     merged = eqx.tree_at(lambda m: m.layers[0].bias, merged, merged.layers[0].bias + 1)
-    back = lowrank.unmerge_adapters(merged, adapted)
+    back = lora.unmerge_adapters(merged, adapted)
     assert np.allclose(back.layers[1].linear.weight, mlp.layers[1].weight, rtol=0, atol=1e-6)
     assert np.array_equal(back.layers[1].A, adapted.layers[1].A)
     assert np.array_equal(back.layers[0].bias, mlp.layers[0].bias + 1)
-    again = lowrank.merge_adapters(back)
+    again = lora.merge_adapters(back)
     assert np.allclose(again.layers[1].weight, merged.layers[1].weight, rtol=0, atol=1e-6)
 
 
 def test_marks_are_of_adapters_alone(mlp):
-    adapted = lowrank.lorafy(mlp, 2, where=lambda m: m.layers[0], init="standard", key=KEY)
-    marks = lowrank.adapters_only(adapted)
+    adapted = lora.lorafy(mlp, 2, where=lambda m: m.layers[0], init="standard", key=KEY)
+    marks = lora.adapters_only(adapted)
     assert sum(jax.tree.leaves(marks)) == 2 and marks.layers[0].A is True and marks.layers[0].B is True
     trained = jax.tree.leaves(eqx.filter(adapted, marks))
     assert [leaf.shape for leaf in trained] == [(2, 6), (5, 2)]
@@ -255,15 +255,15 @@ def test_kernels_of_flax(mlp, gradient):
     import flax.linen as nn
 
     weight, slope = mlp.layers[0].weight, gradient.layers[0].weight
-    layer = lowrank.lorafy(mlp, 2, where=lambda m: m.layers[0], gradient=gradient).layers[0]
-    down, up = lowrank.kernel_adapters(weight.T, 2, gradient=slope.T)
+    layer = lora.lorafy(mlp, 2, where=lambda m: m.layers[0], gradient=gradient).layers[0]
+    down, up = lora.kernel_adapters(weight.T, 2, gradient=slope.T)
     assert np.array_equal(down, layer.A.T) and np.array_equal(up, layer.B.T)
 
     dense = nn.Dense(5, dtype=jnp.float64, param_dtype=jnp.float64)
     x = jnp.ones((1, 6))
     params = dense.init(KEY, x)
     kernel = params["params"]["kernel"]
-    down, up = lowrank.kernel_adapters(kernel, 2, init="standard", key=KEY)
+    down, up = lora.kernel_adapters(kernel, 2, init="standard", key=KEY)
     up = up + 1
     merged = {"params": params["params"] | {"kernel": kernel + down @ up}}
     assert np.allclose(dense.apply(merged, x), dense.apply(params, x) + x @ down @ up, rtol=0, atol=1e-12)
@@ -292,22 +292,22 @@ def test_bad_input(change, words, mlp, gradient):
     given = {"rank": 2, "where": everywhere, "init": "spectral", "gradient": gradient} | change
     rank = given.pop("rank")
     with pytest.raises(ValueError, match=words):
-        lowrank.lorafy(mlp, rank, **given)
+        lora.lorafy(mlp, rank, **given)
 
 
 def test_bad_gradients_and_models(mlp, gradient):
     with pytest.raises(ValueError, match="the gradient is zero"):
-        lowrank.lorafy(mlp, 1, where=everywhere, gradient=jax.tree.map(jnp.zeros_like, eqx.filter(mlp, eqx.is_array)))
+        lora.lorafy(mlp, 1, where=everywhere, gradient=jax.tree.map(jnp.zeros_like, eqx.filter(mlp, eqx.is_array)))
     with pytest.raises(ValueError, match="the gradient is not finite"):
         bad = eqx.tree_at(lambda m: m.layers[0].weight, gradient, gradient.layers[0].weight * jnp.nan)
-        lowrank.lorafy(mlp, 1, where=everywhere, gradient=bad)
+        lora.lorafy(mlp, 1, where=everywhere, gradient=bad)
     with pytest.raises(ValueError, match="gradient has the shape"):
-        lowrank.kernel_adapters(jnp.ones((3, 2)), 1, gradient=jnp.ones((2, 3)))
+        lora.kernel_adapters(jnp.ones((3, 2)), 1, gradient=jnp.ones((2, 3)))
     with pytest.raises(ValueError, match=r"kernel has the shape \(3,\)"):
-        lowrank.kernel_adapters(jnp.ones(3), 1, gradient=jnp.ones(3))
-    for call in (lowrank.adapters_only, lowrank.merge_adapters, lambda m: lowrank.unmerge_adapters(m, m)):
+        lora.kernel_adapters(jnp.ones(3), 1, gradient=jnp.ones(3))
+    for call in (lora.adapters_only, lora.merge_adapters, lambda m: lora.unmerge_adapters(m, m)):
         with pytest.raises(ValueError, match="no LoraLinear"):
             call(mlp)
-    adapted = lowrank.lorafy(mlp, 1, where=everywhere, init="standard", key=KEY)
+    adapted = lora.lorafy(mlp, 1, where=everywhere, init="standard", key=KEY)
     with pytest.raises(ValueError, match="not of one structure"):
-        lowrank.unmerge_adapters(mlp.layers[0], adapted)
+        lora.unmerge_adapters(mlp.layers[0], adapted)

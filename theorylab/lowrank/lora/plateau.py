@@ -6,27 +6,17 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import ArrayLike, Float, Real
 
-from ..numerics import checked
-from ..numerics.checked import Numbers, finite
-from ..numerics.flow import check_times
-from .lora_flow import Four, check_adapters
+from ...numerics import checked
+from ...numerics.checked import Numbers, finite
+from ...numerics.flow import check_times
+from .flow import Four, check_adapters
 
 # how far singular directions may disagree, relative: rounding of products and decompositions, with room
 SHARED = 1e-8
 
 
 class RankOneLora(NamedTuple):
-    r"""The predicted flow of small adapters whose target is one singular direction away.
-
-    **Arguments**: `loss`; `misalignment1` and `misalignment2`, $1 - \cos$ of the angle between the top left singular
-    vector of $Z_i = [B_i; A_i^T]$ and the direction; `norm1` and `norm2`, $\|Z_i\|_F$; (times,) each.
-
-    **Source**: derived here; see `rank_one_lora_flow`.
-
-        >>> import theorylab as tl
-        >>> tl.lowrank.RankOneLora._fields
-        ('loss', 'misalignment1', 'misalignment2', 'norm1', 'norm2')
-    """
+    """What `rank_one_lora_flow` returns."""
 
     loss: Float[np.ndarray, " times"]
     misalignment1: Float[np.ndarray, " times"]
@@ -58,7 +48,7 @@ def rank_one_lora_flow(
     rtol: float = 1e-12,
     atol: float = 1e-20,
 ) -> RankOneLora:
-    r"""`two_layer_lora_flow` from a small start with B = 0, to leading order around its one growing direction.
+    r"""Predict `two_layer_lora_flow` from a small start with B = 0, to leading order around its one growing direction.
 
     Let the difference be $\delta uv^T$ with $W_2g = w_2u$, $W_1v = w_1g$. Along it runs `scalar_lora_flow` from
     $\|A_1v\|$, $\|A_2g\|$. Off it, $x$ of $A_1^T$, $y$ of $B_1$, $s$ of $A_2^T$ and $t$ of $B_2$ follow a linear flow,
@@ -77,7 +67,8 @@ def rank_one_lora_flow(
     **Arguments**: `W1` (h, n), `W2` (m, h), `target` Y (m, n); `adapters` (A1, B1, A2, B2) with B1 = B2 = 0; `ts`
     (times,), rising; `rtol` and `atol` of the flow, with atol below the square root of the loss.
 
-    **Returns** `RankOneLora`, float64.
+    **Returns** `loss`; `misalignment1` and `misalignment2`, $1 - \cos$ of the angle between the top left singular
+    vector of $Z_i = [B_i; A_i^T]$ and the direction; `norm1` and `norm2`, $\|Z_i\|_F$; (times,) each, float64.
 
     **Raises** `ValueError` for a difference that is not of rank one on singular directions that the layers share,
     adapters with B not 0, times so late that a float64 does not resolve the flow's own there, and times or tolerances
@@ -88,9 +79,10 @@ def rank_one_lora_flow(
 
         >>> import jax.numpy as jnp, theorylab as tl
         >>> W1, W2, target = jnp.eye(2), 2 * jnp.eye(2), jnp.diag(jnp.asarray([4.0, 2.0]))
-        >>> start = tl.lowrank.Adapters(0.1 * jnp.ones((1, 2)), 0 * jnp.ones((2, 1)), 0.1 * jnp.ones((1, 2)),
+        >>> start = tl.lowrank.lora.Adapters(0.1 * jnp.ones((1, 2)), 0 * jnp.ones((2, 1)), 0.1 * jnp.ones((1, 2)),
         ...     0 * jnp.ones((2, 1)))
-        >>> found = tl.lowrank.rank_one_lora_flow(W1, W2, target, start, jnp.asarray([0.0, 9.0]), rtol=1e-5, atol=1e-9)
+        >>> ts = jnp.asarray([0.0, 9.0])
+        >>> found = tl.lowrank.lora.rank_one_lora_flow(W1, W2, target, start, ts, rtol=1e-5, atol=1e-9)
         >>> round(float(found.loss[0]), 2), bool(found.loss[1] < 1e-3)
         (2.0, True)
     """

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
-from ..numerics import Key, checked, normal
-from .lora_flow import spectral_pair
-from .problems import check_rank
+from ...numerics import Key, checked, normal
+from ..problems import check_rank
+from .flow import spectral_pair
 
 STARTS = ("spectral", "standard")
 
@@ -29,7 +29,7 @@ class LoraLinear(eqx.Module):
 
         >>> import equinox as eqx, jax, jax.numpy as jnp, theorylab as tl
         >>> linear = eqx.nn.Linear(3, 2, key=jax.random.key(0))
-        >>> layer = tl.lowrank.LoraLinear(linear, jnp.ones((1, 3)), jnp.ones((2, 1)))
+        >>> layer = tl.lowrank.lora.LoraLinear(linear, jnp.ones((1, 3)), jnp.ones((2, 1)))
         >>> bool(jnp.allclose(layer(jnp.ones(3)), linear(jnp.ones(3)) + 3.0))
         True
     """
@@ -60,7 +60,7 @@ def lorafy(
     rank_pattern: Mapping[str, int] | None = None,
     alpha_pattern: Mapping[str, float | int] | None = None,
 ) -> PyTree:
-    r"""The model with adapters $W + \frac\alpha r BA$ on chosen linear layers; with B = 0 it computes what it did.
+    r"""Put adapters $W + \frac\alpha r BA$ on chosen linear layers of a model; with B = 0 it computes what it did.
 
     `"standard"` draws A from N(0, 1/in), rows of a length near one. `"spectral"` takes as rows of A the top right
     singular vectors of the loss's gradient in W: the directions along which one full gradient step moves the layer
@@ -131,7 +131,7 @@ def lorafy(
 
 @checked
 def adapters_only(model: PyTree) -> PyTree:
-    """Which leaves of a model are adapters: True for A and B of every `LoraLinear`, False for all else.
+    """Mark the adapters of a model: True for A and B of every `LoraLinear`, False for all else.
 
     For `equinox.partition(model, adapters_only(model))`, whose first half is what Optax updates.
 
@@ -146,7 +146,7 @@ def adapters_only(model: PyTree) -> PyTree:
         >>> import equinox as eqx, jax, theorylab as tl
         >>> model = eqx.nn.Linear(4, 3, key=jax.random.key(0))
         >>> adapted = tl.lowrank.lorafy(model, 1, where=lambda m: m, init="standard", key=jax.random.key(1))
-        >>> trained, frozen = eqx.partition(adapted, tl.lowrank.adapters_only(adapted))
+        >>> trained, frozen = eqx.partition(adapted, tl.lowrank.lora.adapters_only(adapted))
         >>> [leaf.shape for leaf in jax.tree.leaves(trained)]
         [(1, 4), (3, 1)]
     """
@@ -162,7 +162,7 @@ def adapters_only(model: PyTree) -> PyTree:
 
 @checked
 def merge_adapters(model: PyTree) -> PyTree:
-    """The model with every adapter added to its weight, W + s B A: plain linear layers again, at their old cost.
+    """Add every adapter of a model to its weight, W + s B A: plain linear layers again, at their old cost.
 
     **Arguments**: `model`, a pytree with `LoraLinear` layers.
 
@@ -174,8 +174,8 @@ def merge_adapters(model: PyTree) -> PyTree:
 
         >>> import equinox as eqx, jax, jax.numpy as jnp, theorylab as tl
         >>> linear = eqx.nn.Linear(3, 2, use_bias=False, key=jax.random.key(0))
-        >>> layer = tl.lowrank.LoraLinear(linear, jnp.ones((1, 3)), jnp.ones((2, 1)))
-        >>> bool(jnp.all(tl.lowrank.merge_adapters(layer).weight == linear.weight + 1))
+        >>> layer = tl.lowrank.lora.LoraLinear(linear, jnp.ones((1, 3)), jnp.ones((2, 1)))
+        >>> bool(jnp.all(tl.lowrank.lora.merge_adapters(layer).weight == linear.weight + 1))
         True
     """
     layers = _require_adapted(model)
@@ -185,7 +185,7 @@ def merge_adapters(model: PyTree) -> PyTree:
 
 @checked
 def unmerge_adapters(merged: PyTree, adapted: PyTree) -> PyTree:
-    """The merged model with its adapters beside the weights once more, to go on with their training.
+    """Take the adapters of a merged model out of its weights once more, to go on with their training.
 
     **Arguments**: `merged`, what `merge_adapters` gave, perhaps changed elsewhere since; `adapted`, the model that it
     was made from, which holds the adapters.
@@ -198,8 +198,8 @@ def unmerge_adapters(merged: PyTree, adapted: PyTree) -> PyTree:
 
         >>> import equinox as eqx, jax, jax.numpy as jnp, theorylab as tl
         >>> linear = eqx.nn.Linear(3, 2, key=jax.random.key(0))
-        >>> layer = tl.lowrank.LoraLinear(linear, jnp.ones((1, 3)), jnp.ones((2, 1)))
-        >>> back = tl.lowrank.unmerge_adapters(tl.lowrank.merge_adapters(layer), layer)
+        >>> layer = tl.lowrank.lora.LoraLinear(linear, jnp.ones((1, 3)), jnp.ones((2, 1)))
+        >>> back = tl.lowrank.lora.unmerge_adapters(tl.lowrank.lora.merge_adapters(layer), layer)
         >>> bool(jnp.allclose(back.linear.weight, linear.weight))
         True
     """
@@ -227,7 +227,7 @@ def kernel_adapters(
     gradient: Array | None = None,
     scale: ArrayLike = 1.0,
 ) -> tuple[Float[Array, "inputs rank"], Float[Array, "rank outputs"]]:
-    r"""The start of `lorafy` for a kernel in the layout of Flax, $y = x(K + DU)$: D down to the rank, U = 0 up.
+    r"""Make the start of `lorafy` for a kernel in the layout of Flax, $y = x(K + DU)$: D down to the rank, U = 0 up.
 
     With an alpha it is $K + \frac\alpha r DU$ that one applies: the start is the same.
 
@@ -242,7 +242,7 @@ def kernel_adapters(
 
         >>> import jax, jax.numpy as jnp, theorylab as tl
         >>> gradient = jnp.zeros((3, 2)).at[1, 0].set(-4.0)
-        >>> down, up = tl.lowrank.kernel_adapters(jnp.ones((3, 2)), 1, gradient=gradient)
+        >>> down, up = tl.lowrank.lora.kernel_adapters(jnp.ones((3, 2)), 1, gradient=gradient)
         >>> jnp.abs(down[:, 0]).tolist(), up.shape
         ([0.0, 1.0, 0.0], (1, 2))
     """

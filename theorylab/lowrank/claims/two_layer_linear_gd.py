@@ -1,22 +1,48 @@
-"""The paper's global theorem on descent in two-layer linear networks, as printed: bounds from the start alone."""
+"""What the paper states of descent in two-layer linear networks, as printed: bounds from the start alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import ArrayLike, Float, Real
 
-from ..numerics import checked
-from ..numerics.checked import finite
-from .certificates import claimed_certificate, spectral_margin
-from .matrix_losses import MatrixLoss
+from ...numerics import checked
+from ...numerics.checked import finite
+from ..certificates import imbalance_certificate, spectra, spectral_margin
+from ..matrix_losses import MatrixLoss
 
 
-class ClaimedDescent(NamedTuple):
+@checked
+def certificate(W1: ArrayLike, W2: ArrayLike, margin: Sequence | None = None) -> tuple[float, float]:
+    r"""State the bounds $\alpha_1$ and $\alpha_2$: those of `imbalance_certificate`, with one margin in both roots.
+
+    **Arguments**: `W1` (n, h) and `W2` (m, h); `margin` $(\beta_1, \beta_2)$, or None for those of W1 W2'.
+
+    **Returns** $(\alpha_1, \alpha_2)$, float64. For n != m the first is no lower bound.
+
+    **Raises** `ValueError` as `imbalance_certificate` does.
+
+    **Source**: Xu, Min, Tarmoun, Mallada, Vidal (2025), arXiv 2505.11664, the table of initialisation quantities.
+
+        >>> import numpy as np, theorylab as tl
+        >>> W1, W2 = np.asarray([[2.0], [0.0]]), np.asarray([[1.0]])
+        >>> claimed, a = tl.lowrank.claims.two_layer_linear_gd.certificate(W1, W2)[0], 1.0
+        >>> claimed > a >= tl.lowrank.imbalance_certificate(W1, W2)[0]
+        True
+    """
+    (n, m), (top, bottom), (low, high) = spectra(W1, W2, margin)
+    plus, minus, low_plus, low_minus = top[0], bottom[0], top[n - 1], bottom[m - 1]
+    alpha = (
+        low_minus - minus + low_plus - plus + np.hypot(plus + low_minus, 2 * low) + np.hypot(minus + low_plus, 2 * low)
+    )
+    return float(alpha / 2), imbalance_certificate(W1, W2, margin=(low, high))[1]
+
+
+class Descent(NamedTuple):
     r"""Theorem 3.2 (and E.1): a linear rate for descent from a start with $\alpha_1 > 0$, by numbers of the start.
 
     It is for steps $\eta_0 \le \eta_t \le \min\{(1 + \eta_0^d)^{t/2}\eta_0, 1/K_t\}$ with $\eta_0$ below
-    `largest_step_size`; then $L_{t+1} \le \bar\rho\, L_t$. Made by `claimed_descent`.
+    `largest_step_size`; then $L_{t+1} \le \bar\rho\, L_t$. Made by `descent`.
 
     **Arguments**: `mu` and `lipschitz` K of the loss; `excess` $L_0$; `alpha1`, `alpha2` and `beta2` of the start; `c`
     and `d`, the exponents.
@@ -24,7 +50,7 @@ class ClaimedDescent(NamedTuple):
     **Source**: Xu, Min, Tarmoun, Mallada, Vidal (2025), arXiv 2505.11664, Theorems 3.2 and E.1.
 
         >>> import theorylab as tl
-        >>> claimed = tl.lowrank.ClaimedDescent(1.0, 1.0, 0.0, 4.0, 8.0, 2.0)
+        >>> claimed = tl.lowrank.claims.two_layer_linear_gd.Descent(1.0, 1.0, 0.0, 4.0, 8.0, 2.0)
         >>> 0 < claimed.contraction(0.9 * claimed.largest_step_size()) < 1
         True
     """
@@ -78,19 +104,19 @@ class ClaimedDescent(NamedTuple):
 
 
 @checked
-def claimed_descent(
+def descent(
     W1: Real[ArrayLike, "n h"],
     W2: Real[ArrayLike, "m h"],
     loss: MatrixLoss,
     *,
     exponents: tuple[float, float] = (0.5, 2.0),
-) -> ClaimedDescent:
-    r"""The numbers of the paper's global theorem at a start.
+) -> Descent:
+    r"""State the numbers of the paper's global theorem at a start.
 
     **Arguments**: `W1` (n, h) and `W2` (m, h); `loss`, with `mu`, `lipschitz`, `minimum` and `solution`; `exponents`
     (c, d), c in (0, 1) and d > 1: (0.5, 2) in Theorem 3.2, (0.5, 1.01) in the experiments.
 
-    **Returns** a `ClaimedDescent`.
+    **Returns** a `Descent`.
 
     **Raises** `ValueError` where the loss lacks one of those or is of another shape, for exponents out of range, and
     where $\alpha_1$ is not positive: the theorem then says nothing.
@@ -99,7 +125,7 @@ def claimed_descent(
 
         >>> import numpy as np, theorylab as tl
         >>> loss = tl.lowrank.squared_loss(np.eye(2))
-        >>> tl.lowrank.claimed_descent(2 * np.eye(2), np.zeros((2, 2)), loss).alpha1
+        >>> tl.lowrank.claims.two_layer_linear_gd.descent(2 * np.eye(2), np.zeros((2, 2)), loss).alpha1
         4.0
     """
     c, d = exponents
@@ -114,14 +140,14 @@ def claimed_descent(
     if W.shape != loss.solution.shape:
         raise ValueError(f"W1 and W2 have the product {W.shape} and the loss the solution {loss.solution.shape}")
     beta1, beta2 = spectral_margin(W, loss.solution, mu=mu, lipschitz=lipschitz)
-    alpha1, alpha2 = claimed_certificate(W1, W2, (beta1, beta2))
+    alpha1, alpha2 = certificate(W1, W2, (beta1, beta2))
     if alpha1 <= 0:
         raise ValueError(
             f"W1 and W2 give alpha_1 = {alpha1} <= 0, no certificate: start with a wider or more imbalanced network, "
             "or nearer to the solution"
         )
     excess = float(loss.function(W.astype(loss.solution.dtype))) - float(loss.minimum)
-    return ClaimedDescent(mu, lipschitz, excess, alpha1, alpha2, beta2, c, d)
+    return Descent(mu, lipschitz, excess, alpha1, alpha2, beta2, c, d)
 
 
 def _root(function: Callable[[float], float], low: float, high: float) -> float:

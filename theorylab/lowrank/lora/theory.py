@@ -7,20 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float, Real
 
-from ..numerics import Estimate, checked, loglog_slope
-from ..numerics.checked import Numbers, finite
-from .lora_flow import Adapters, Four, two_layer_lora_flow
+from ...numerics import Estimate, checked, loglog_slope
+from ...numerics.checked import Numbers, finite
+from .flow import Adapters, Four, two_layer_lora_flow
 
 
 class GrowthRates(NamedTuple):
-    r"""The exponential rates of the linear phase: `layer1` (k,) and `layer2` (k,), falling, in 1/time.
-
-    **Source**: derived here; see `growth_rates`.
-
-        >>> import numpy as np, theorylab as tl
-        >>> tl.lowrank.GrowthRates(np.asarray([2.0]), np.asarray([1.0])).layer1.tolist()
-        [2.0]
-    """
+    """What `growth_rates` returns."""
 
     layer1: Float[np.ndarray, " k"]
     layer2: Float[np.ndarray, " k"]
@@ -28,7 +21,7 @@ class GrowthRates(NamedTuple):
 
 @checked
 def growth_rates(W1: Real[ArrayLike, "h n"], W2: Real[ArrayLike, "m h"], target: Real[ArrayLike, "m n"]) -> GrowthRates:
-    r"""How fast small adapters grow: $[B_1; A_1^T]$ as $e^{\lambda t}$, $\lambda$ a singular value of $W_2^T\Delta$.
+    r"""Compute how fast adapters grow: $[B_1; A_1^T]$ as $e^{\lambda t}$, $\lambda$ a singular value of $W_2^T\Delta$.
 
     With $\Delta = Y - W_2W_1$ the second layer has those of $\Delta W_1^T$. Where Delta = sigma u v' on singular
     directions of W1 and W2 they are $\sigma\sigma_{W2}$ and $\sigma\sigma_{W1}$, and the quotient of the second by the
@@ -36,13 +29,13 @@ def growth_rates(W1: Real[ArrayLike, "h n"], W2: Real[ArrayLike, "m h"], target:
 
     **Arguments**: `W1` (h, n), `W2` (m, h), `target` Y (m, n).
 
-    **Returns** `GrowthRates`, float64.
+    **Returns** the exponential rates `layer1` (k,) and `layer2` (k,), falling, in 1/time, float64.
 
     **Source**: Xu et al. (2025), arXiv 2503.06982, Claim 3.1; for any Delta derived here from the flow linearised at
     zero, and checked against `two_layer_lora_flow`.
 
         >>> import numpy as np, theorylab as tl
-        >>> found = tl.lowrank.growth_rates(np.eye(2), 2 * np.eye(2), np.diag([5.0, 2.0]))
+        >>> found = tl.lowrank.lora.growth_rates(np.eye(2), 2 * np.eye(2), np.diag([5.0, 2.0]))
         >>> found.layer1.tolist(), found.layer2.tolist()
         ([6.0, 0.0], [3.0, 0.0])
     """
@@ -57,7 +50,7 @@ def linear_phase(
     adapters: Four,
     ts: Numbers,
 ) -> Adapters:
-    r"""The flow linearised at zero adapters, $Z_i(t) = e^{tS_i}Z_i(0)$, exact while $\|B_iA_i\|$ is small.
+    r"""Solve the flow linearised at zero adapters, $Z_i(t) = e^{tS_i}Z_i(0)$, exact while $\|B_iA_i\|$ is small.
 
     $Z_1 = [B_1; A_1^T]$, $S_1 = [[0, G_1], [G_1^T, 0]]$ with $G_1 = W_2^T\Delta$ and $G_2 = \Delta W_1^T$: a cosh and
     a sinh of each singular value, and nothing moves outside of their directions. What it leaves out is of the order of
@@ -74,7 +67,7 @@ def linear_phase(
 
         >>> import numpy as np, theorylab as tl
         >>> a, zero = np.asarray([[1e-3]]), np.zeros((1, 1))
-        >>> found = tl.lowrank.linear_phase(1 + zero, 1 + zero, 2 + zero, (a, zero, a, zero), np.ones(1))
+        >>> found = tl.lowrank.lora.linear_phase(1 + zero, 1 + zero, 2 + zero, (a, zero, a, zero), np.ones(1))
         >>> bool(np.allclose(found.B1, 1e-3 * np.sinh(1.0)))
         True
     """
@@ -99,7 +92,7 @@ def linear_phase(
 def adapter_invariant(
     A: Real[ArrayLike, "*times rank n"], B: Real[ArrayLike, "*times m rank"]
 ) -> Float[np.ndarray, "*times rank rank"]:
-    r"""$B^TB - AA^T$, which the gradient flow of any loss of BA conserves; $-A_0A_0^T$ from a start with B = 0.
+    r"""Compute $B^TB - AA^T$, which the gradient flow of any loss of BA conserves; $-A_0A_0^T$ from a start with B = 0.
 
     **Arguments**: `A` (..., rank, n) and `B` (..., m, rank).
 
@@ -108,7 +101,7 @@ def adapter_invariant(
     **Source**: Xu et al. (2025), arXiv 2503.06982; checked against both flows.
 
         >>> import numpy as np, theorylab as tl
-        >>> tl.lowrank.adapter_invariant(np.ones((1, 3)), 2 * np.ones((2, 1))).tolist()
+        >>> tl.lowrank.lora.adapter_invariant(np.ones((1, 3)), 2 * np.ones((2, 1))).tolist()
         [[5.0]]
     """
     A, B = np.asarray(A, float), np.asarray(B, float)
@@ -122,7 +115,7 @@ def misalignment(
     left: Real[ArrayLike, " m *k"],
     right: Real[ArrayLike, " n *k"],
 ) -> Float[np.ndarray, "*times"]:
-    r"""How far the adapters point from given directions: 0 for the same space, 1 for orthogonal ones.
+    r"""Measure how far the adapters point from given directions: 0 for the same space, 1 for orthogonal ones.
 
     Compares the top left singular vectors U of $[B; A^T]$ with the orthonormalised $T = [L; R]$. For one direction $1
     - |\langle U, T\rangle|$, as $\frac12\|U \mp T\|^2$, which keeps its digits near 0; for k of them $\|UU^T -
@@ -138,7 +131,7 @@ def misalignment(
     the gradient itself, hence the other sign of one side).
 
         >>> import numpy as np, theorylab as tl
-        >>> float(tl.lowrank.misalignment(np.eye(1, 2), np.eye(2, 1), np.eye(2)[0], np.eye(2)[0]))
+        >>> float(tl.lowrank.lora.misalignment(np.eye(1, 2), np.eye(2, 1), np.eye(2)[0], np.eye(2)[0]))
         0.0
     """
     Z = np.concatenate([np.asarray(B, float), np.swapaxes(np.asarray(A, float), -1, -2)], axis=-2)
@@ -158,7 +151,7 @@ def misalignment(
 def fine_tuning_misalignment(
     W1: Real[ArrayLike, "h n"], W2: Real[ArrayLike, "m h"], target: Real[ArrayLike, "m n"]
 ) -> float:
-    r"""The share of Delta = Y - W2 W1 that is off the diagonal in the singular bases of $W_2W_1$: 0 where they agree.
+    r"""Measure the share of Delta = Y - W2 W1 off the diagonal in the singular bases of $W_2W_1$: 0 where they agree.
 
     The scalar reduction holds at 0. Where singular values of W2 W1 are equal their basis is not unique and the share
     depends on the one that the decomposition picks.
@@ -170,7 +163,7 @@ def fine_tuning_misalignment(
     **Source**: derived here, for Assumption 2.2 of Xu et al. (2025), arXiv 2503.06982.
 
         >>> import numpy as np, theorylab as tl
-        >>> tl.lowrank.fine_tuning_misalignment(np.eye(2), np.diag([2.0, 1.0]), np.diag([5.0, 1.0]))
+        >>> tl.lowrank.lora.fine_tuning_misalignment(np.eye(2), np.diag([2.0, 1.0]), np.diag([5.0, 1.0]))
         0.0
     """
     W1, W2, target = (np.asarray(one, float) for one in (W1, W2, target))
@@ -186,7 +179,7 @@ def fine_tuning_misalignment(
 def loss_rate(
     W1: Real[ArrayLike, "h n"], W2: Real[ArrayLike, "m h"], target: Real[ArrayLike, "m n"], adapters: Four
 ) -> float:
-    r"""$dL/dt = -\|\nabla L\|^2$ along the flow, the sum over the four adapters.
+    r"""Compute $dL/dt = -\|\nabla L\|^2$ along the flow, the sum over the four adapters.
 
     **Arguments**: `W1` (h, n), `W2` (m, h), `target` Y (m, n); `adapters` (A1, B1, A2, B2).
 
@@ -196,7 +189,7 @@ def loss_rate(
 
         >>> import numpy as np, theorylab as tl
         >>> one, zero = np.ones((1, 1)), np.zeros((1, 1))
-        >>> tl.lowrank.loss_rate(one, one, 3 * one, (one, zero, one, zero))
+        >>> tl.lowrank.lora.loss_rate(one, one, 3 * one, (one, zero, one, zero))
         -8.0
     """
     W1, W2, target = (np.asarray(one, float) for one in (W1, W2, target))
@@ -207,17 +200,10 @@ def loss_rate(
 
 
 class FinalLosses(NamedTuple):
-    """Losses at one time for starts of several sizes: `losses` (scales,), and their `order` in it.
-
-    **Source**: derived here; see `final_losses`.
-
-        >>> import numpy as np, theorylab as tl
-        >>> tl.lowrank.FinalLosses(np.ones(2), tl.numerics.Estimate(4.0, 0.1)).order.value
-        4.0
-    """
+    """What `final_losses` returns."""
 
     losses: Float[np.ndarray, " scales"]
-    order: Estimate
+    exponent: Estimate
 
 
 @checked
@@ -232,7 +218,7 @@ def final_losses(
     rtol: float = 1e-9,
     atol: float = 1e-14,
 ) -> FinalLosses:
-    r"""The loss that adapters reach from starts of several scales, all of them at once.
+    r"""Compute the loss that adapters reach from starts of several scales, all of them at once.
 
     A Gaussian start ends in a plateau whose height is a power of the scale (between 4 and 5 for differences of rank one
     on which the layers' singular values are in a ratio from 0.75 to 0.9); a spectral one goes on to rounding.
@@ -241,7 +227,7 @@ def final_losses(
     `scales` (scales,) > 0; `time`, when the loss is read; `rtol` and `atol` of the flow, with atol below the loss's
     square root over the scale.
 
-    **Returns** `FinalLosses`.
+    **Returns** the `losses` (scales,), and the `exponent` of the scale by which they go, an `Estimate`.
 
     **Raises** `ValueError` for scales that are not positive, and as `two_layer_lora_flow` does.
 
@@ -250,7 +236,7 @@ def final_losses(
         >>> import jax.numpy as jnp, theorylab as tl
         >>> one = jnp.ones((1, 1))
         >>> adapters, scales = (one, 0 * one, one, 0 * one), jnp.asarray([0.1, 0.2, 0.4])
-        >>> found = tl.lowrank.final_losses(one, one, 2 * one, adapters, scales, 0.0, rtol=1e-5)
+        >>> found = tl.lowrank.lora.final_losses(one, one, 2 * one, adapters, scales, 0.0, rtol=1e-5)
         >>> found.losses.tolist()
         [0.5, 0.5, 0.5]
     """
@@ -267,8 +253,8 @@ def final_losses(
         return two_layer_lora_flow(W1, W2, target, scaled, at, rtol=rtol, atol=atol).loss[0]
 
     losses = np.asarray(jax.vmap(one)(jnp.asarray(scales, start.A1.dtype)), float)
-    order = loglog_slope(scales, losses) if np.unique(scales).size > 1 else Estimate(np.nan, np.nan)
-    return FinalLosses(losses, order)
+    exponent = loglog_slope(scales, losses) if np.unique(scales).size > 1 else Estimate(np.nan, np.nan)
+    return FinalLosses(losses, exponent)
 
 
 def _negative_gradients(W1, W2, target):

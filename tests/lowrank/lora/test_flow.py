@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from theorylab import lowrank
-from theorylab.lowrank.lora_flow import low_rank_factors
+from theorylab.lowrank import lora
+from theorylab.lowrank.lora.flow import low_rank_factors
 from theorylab.numerics import integrate
 
 M, N, RANK, Q = 20, 24, 2, 3
@@ -53,7 +53,7 @@ def reference(difference, start):
 @pytest.mark.parametrize("how", ["auto", "never", "factors"])
 def test_agrees_with_scipy(how, difference, factors, start, reference):
     given = factors if how == "factors" else difference
-    found = lowrank.lora_flow(given, *start, TS, reduce="never" if how == "never" else "auto", **TIGHT)
+    found = lora.lora_flow(given, *start, TS, reduce="never" if how == "never" else "auto", **TIGHT)
     # a hundred tolerances: what steps of 1e-10 each add up to
     for own, other in zip((found.A, found.B), reference, strict=True):
         assert np.allclose(own, other, rtol=0, atol=1e-8)
@@ -66,15 +66,15 @@ def test_agrees_with_scipy(how, difference, factors, start, reference):
 
 def test_a_start_with_no_b_needs_the_columns_of_the_difference_alone(difference, start):
     A0, B0 = start[0], jnp.zeros((M, RANK))
-    reduced, whole = (lowrank.lora_flow(difference, A0, B0, TS, reduce=how, **TIGHT) for how in ("auto", "never"))
+    reduced, whole = (lora.lora_flow(difference, A0, B0, TS, reduce=how, **TIGHT) for how in ("auto", "never"))
     assert np.allclose(reduced.B, whole.B, rtol=0, atol=1e-8) and np.allclose(reduced.A, whole.A, rtol=0, atol=1e-8)
     assert float(reduced.residual) > 0 == float(whole.residual)
 
 
 def test_the_flow_conserves_its_invariant(difference, start):
-    found = lowrank.lora_flow(difference, *start, TS, **TIGHT)
-    kept = lowrank.adapter_invariant(found.A, found.B)
-    assert np.allclose(kept, lowrank.adapter_invariant(*start), rtol=0, atol=1e-9)
+    found = lora.lora_flow(difference, *start, TS, **TIGHT)
+    kept = lora.adapter_invariant(found.A, found.B)
+    assert np.allclose(kept, lora.adapter_invariant(*start), rtol=0, atol=1e-9)
     assert np.all(np.diff(found.loss) < 0)
 
 
@@ -84,7 +84,7 @@ def test_balanced_rank_one_is_logistic(dtype):
     u, v = (np.asarray(x / np.linalg.norm(x)) for x in (normal(4, M), normal(5, N)))
     D, A0, B0 = sigma * np.outer(u, v), np.sqrt(p0) * v[None], np.sqrt(p0) * u[:, None]
     D, A0, B0 = (jnp.asarray(x, dtype) for x in (D, A0, B0))
-    found = lowrank.lora_flow(D, A0, B0, TS.astype(dtype), rtol=1e-5 if dtype == "float32" else 1e-10)
+    found = lora.lora_flow(D, A0, B0, TS.astype(dtype), rtol=1e-5 if dtype == "float32" else 1e-10)
     p = sigma / (1 + (sigma / p0 - 1) * np.exp(-2 * sigma * np.asarray(TS)))
     # the step's tolerance, amplified by the growth of p by 150
     atol = 2e-3 if dtype == "float32" else 1e-7
@@ -94,10 +94,10 @@ def test_balanced_rank_one_is_logistic(dtype):
 
 def test_a_zero_difference_and_a_zero_start_rest(difference):
     A0, B0 = jnp.zeros((RANK, N)), jnp.zeros((M, RANK))
-    found = lowrank.lora_flow(difference, A0, B0, TS)
+    found = lora.lora_flow(difference, A0, B0, TS)
     assert not np.any(found.A) and not np.any(found.B)
     assert np.allclose(found.loss, np.linalg.norm(difference) ** 2 / 2, rtol=1e-13)
-    found = lowrank.lora_flow(jnp.zeros((M, N)), jnp.asarray(normal(0, RANK, N)), B0, TS)
+    found = lora.lora_flow(jnp.zeros((M, N)), jnp.asarray(normal(0, RANK, N)), B0, TS)
     assert not np.any(found.B) and not np.any(found.loss)
 
 
@@ -117,9 +117,9 @@ def test_low_rank_is_found_where_it_is_and_only_there():
 def test_lanes_are_single_runs(difference, start):
     A0, B0 = start
     many = jnp.stack([A0, 2 * A0, -A0])
-    lanes = jax.jit(jax.vmap(lambda A: lowrank.lora_flow(difference, A, B0, TS, **TIGHT)))(many)
+    lanes = jax.jit(jax.vmap(lambda A: lora.lora_flow(difference, A, B0, TS, **TIGHT)))(many)
     for k in range(3):
-        one = lowrank.lora_flow(difference, many[k], B0, TS, **TIGHT)
+        one = lora.lora_flow(difference, many[k], B0, TS, **TIGHT)
         assert np.allclose(lanes.A[k], one.A, rtol=0, atol=1e-9)
     assert lanes.residual.shape == (3,)
 
@@ -129,7 +129,7 @@ def test_forward_derivatives(difference, start):
     along = jnp.asarray(normal(6, RANK, N))
 
     def loss(s):
-        return lowrank.lora_flow(difference, A0 + s * along, B0, TS[-1:], reduce="never", **TIGHT).loss[0]
+        return lora.lora_flow(difference, A0 + s * along, B0, TS[-1:], reduce="never", **TIGHT).loss[0]
 
     _, slope = jax.jvp(loss, (0.0,), (1.0,))
     h = 1e-4  # central differences: h^2, and the flow's 1e-9 over h
@@ -180,7 +180,7 @@ GOOD = {"difference": jnp.ones((3, 4)), "A0": jnp.ones((2, 4)), "B0": jnp.ones((
 def test_bad_input(change, words):
     given = GOOD | {"reduce": "auto"} | change
     with pytest.raises(ValueError, match=words):
-        lowrank.lora_flow(**given)
+        lora.lora_flow(**given)
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +193,7 @@ def layers():
 @pytest.fixture(scope="module")
 def adapters():
     A1, B1, A2, B2 = normal(4, 2, 5), normal(5, 6, 2), normal(6, 3, 6), normal(7, 4, 3)
-    return lowrank.Adapters(*(jnp.asarray(x) / 4 for x in (A1, B1, A2, B2)))
+    return lora.Adapters(*(jnp.asarray(x) / 4 for x in (A1, B1, A2, B2)))
 
 
 def test_two_layers_follow_the_gradient(layers, adapters, dtype):
@@ -206,7 +206,7 @@ def test_two_layers_follow_the_gradient(layers, adapters, dtype):
 
     single = dtype == "float32"
     h = 2.0**-7 if single else 2.0**-13
-    found = lowrank.two_layer_lora_flow(
+    found = lora.two_layer_lora_flow(
         W1, W2, target, start, jnp.asarray([h, 2 * h, 6.0], dtype), rtol=2e-6 if single else 1e-11, atol=1e-12
     )
     slope = jax.tree.map(lambda y0, y: (4 * y[0] - y[1] - 3 * y0) / (2 * h), start, found.adapters)
@@ -216,15 +216,15 @@ def test_two_layers_follow_the_gradient(layers, adapters, dtype):
     last = jax.tree.map(lambda y: y[-1], found.adapters)
     assert found.loss[-1] == pytest.approx(float(loss(last)), rel=1e-3 if single else 1e-10)
     for A, B, A0, B0 in ((last.A1, last.B1, start.A1, start.B1), (last.A2, last.B2, start.A2, start.B2)):
-        kept, old = lowrank.adapter_invariant(A, B), lowrank.adapter_invariant(A0, B0)
+        kept, old = lora.adapter_invariant(A, B), lora.adapter_invariant(A0, B0)
         assert np.allclose(kept, old, rtol=0, atol=1e-4 if single else 1e-9)
 
 
 def test_loss_rate_is_the_slope_of_the_loss(layers, adapters):
     h = 1e-4
-    found = lowrank.two_layer_lora_flow(*layers, adapters, jnp.asarray([0.0, h, 2 * h]), **TIGHT)
+    found = lora.two_layer_lora_flow(*layers, adapters, jnp.asarray([0.0, h, 2 * h]), **TIGHT)
     slope = (4 * found.loss[1] - found.loss[2] - 3 * found.loss[0]) / (2 * h)
-    assert float(slope) == pytest.approx(lowrank.loss_rate(*layers, adapters), rel=1e-5)
+    assert float(slope) == pytest.approx(lora.loss_rate(*layers, adapters), rel=1e-5)
 
 
 def test_a_start_along_the_pretrained_weights_alone_may_rest_for_ever():
@@ -233,20 +233,20 @@ def test_a_start_along_the_pretrained_weights_alone_may_rest_for_ever():
     target = W @ W + jnp.diag(jnp.asarray([0.0, 2.0]))
     top, zero = 0.1 * jnp.eye(1, 2), jnp.zeros((2, 1))
     ts = jnp.asarray([10.0])
-    assert float(lowrank.two_layer_lora_flow(W, W, target, (top, zero, top, zero), ts).loss[0]) == 2.0
-    own = lowrank.spectral_init(W, W, target, 1, 0.1)
-    assert float(lowrank.two_layer_lora_flow(W, W, target, own, ts).loss[0]) < 1e-9
+    assert float(lora.two_layer_lora_flow(W, W, target, (top, zero, top, zero), ts).loss[0]) == 2.0
+    own = lora.spectral_init(W, W, target, 1, 0.1)
+    assert float(lora.two_layer_lora_flow(W, W, target, own, ts).loss[0]) < 1e-9
 
 
 def test_bad_layers(layers, adapters):
     W1, W2, target = layers
     with pytest.raises(ValueError, match=r"target has the shape \(5, 4\)"):
-        lowrank.two_layer_lora_flow(W1, W2, target.T, adapters, TS)
+        lora.two_layer_lora_flow(W1, W2, target.T, adapters, TS)
     with pytest.raises(ValueError, match=r"W2 has the shape \(6, 4\)"):
-        lowrank.two_layer_lora_flow(W1, W2.T, target, adapters, TS)
+        lora.two_layer_lora_flow(W1, W2.T, target, adapters, TS)
     with pytest.raises(ValueError, match=r"adapters.B1 has the shape"):
-        lowrank.two_layer_lora_flow(W1, W2, target, (adapters.A1, adapters.A2, adapters.B1, adapters.B2), TS)
+        lora.two_layer_lora_flow(W1, W2, target, (adapters.A1, adapters.A2, adapters.B1, adapters.B2), TS)
     with pytest.raises(ValueError, match="rank = 5 must be"):
-        lowrank.spectral_init(W1, W2, target, 5, 0.1)
+        lora.spectral_init(W1, W2, target, 5, 0.1)
     with pytest.raises(ValueError, match="the gradient is zero"):
-        lowrank.spectral_init(jnp.eye(2), jnp.eye(2), jnp.eye(2), 1, 0.1)
+        lora.spectral_init(jnp.eye(2), jnp.eye(2), jnp.eye(2), 1, 0.1)
