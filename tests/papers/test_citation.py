@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from theorylab import games
 from theorylab.papers import UnknownName, bibtex, cite, find, slugs
 from theorylab.papers.citation import latex
 
@@ -51,6 +52,14 @@ def test_cite_reads_methods_and_solutions_and_says_each_once():
         == entry
     )
     assert cite(SimpleNamespace(cites=())) == ""
+
+
+def test_works_that_are_no_papers_here_are_cited_too():
+    """Reshuffled Hamiltonian descent rests on a work of its own; extrapolated, on the paper of the scheme as well."""
+    method = games.HamiltonianGradient(0.1)
+    own = cite(method)
+    assert own.startswith("@inproceedings{loizou2020hamiltonian,") and own.count("{") == own.count("}")
+    assert cite(games.Richardson(method)) == cite("rr_richardson_vip") + "\n" + own
 
 
 def test_cite_refuses():

@@ -12,6 +12,15 @@ from ..numerics import checked
 from . import orders
 from .epochs import EpochMethod, Oracle, move
 
+MIRROR_PROX = """@article{juditsky2011mirrorprox,
+  title = {{Solving Variational Inequalities with Stochastic Mirror-Prox Algorithm}},
+  author = {Anatoli Juditsky and Arkadi Nemirovski and Claire Tauvel},
+  journal = {Stochastic Systems},
+  year = {2011},
+  volume = {1},
+}
+"""
+
 
 @checked
 class GradientDescentAscent(EpochMethod):
@@ -36,6 +45,8 @@ class GradientDescentAscent(EpochMethod):
         >>> method.step(game, state, jax.random.key(1)).x.tolist()
         [2.0]
     """
+
+    cites: ClassVar[tuple[str, ...]] = ("seg_rr",)
 
     step_size: Any = eqx.field(converter=hyperparameter)
     order: orders.Order = eqx.field(static=True, converter=orders.check, default="reshuffle")
@@ -69,7 +80,8 @@ class Extragradient(EpochMethod):
         [3.0, 1.0]
     """
 
-    steps: ClassVar[tuple[str, ...]] = ("step_size", "extrapolation_step")
+    cites: ClassVar[tuple[str, ...]] = ("seg_rr",)
+    step_sizes: ClassVar[tuple[str, ...]] = ("step_size", "extrapolation_step")
 
     step_size: Any = eqx.field(converter=hyperparameter)
     extrapolation_step: Any = eqx.field(converter=hyperparameter)
@@ -112,4 +124,5 @@ class IndependentExtragradient(Extragradient):
         [1.0]
     """
 
+    cites: ClassVar[tuple[str, ...]] = (MIRROR_PROX,)
     samples: ClassVar[int] = 2

@@ -145,7 +145,7 @@ def min_max(
     solution: tuple[PyTree[ArrayLike], PyTree[ArrayLike]] | None = None,
     start: tuple[PyTree, PyTree] | None = None,
 ) -> FiniteSum:
-    r"""The game $\min_u \max_v \frac1n \sum_i f_i(u, v)$ from a scalar function, by automatic differentiation.
+    r"""Make the game $\min_u \max_v \frac1n \sum_i f_i(u, v)$ of a scalar function, by automatic differentiation.
 
     Its components are $F_i(x) = (\nabla_u f_i, -\nabla_v f_i)$ at $x = (u, v)$, u and v any pytrees.
 

@@ -10,8 +10,8 @@ from .registry import find
 def cite(what: Any) -> str:
     """BibTeX for whatever a result rests on.
 
-    **Arguments**: `what`, a slug, a `Paper`, a method (its class names its papers in `cites`), a solution (its
-    `provenance["cites"]`), or a sequence of these.
+    **Arguments**: `what`, a slug, a BibTeX entry, a `Paper`, a method (its class names its papers in `cites`), a
+    solution (its `provenance["cites"]`), or a sequence of these.
 
     **Returns** the entries, each once, separated by an empty line; an empty string where there is nothing to cite.
 
@@ -23,7 +23,7 @@ def cite(what: Any) -> str:
         >>> tl.cite("seg_rr").splitlines()[0]
         '@inproceedings{seg_rr,'
     """
-    return "\n".join(dict.fromkeys(bibtex(paper) for paper in _papers(what)))
+    return "\n".join(dict.fromkeys(_entries(what)))
 
 
 def bibtex(paper: Paper) -> str:
@@ -71,18 +71,18 @@ def latex(text: str) -> str:
     return "".join(output)
 
 
-def _papers(what: Any) -> list[Paper]:
+def _entries(what: Any) -> list[str]:
     if isinstance(what, str):
-        return [find(what)]
+        return [what if what.startswith("@") else bibtex(find(what))]
     if isinstance(what, Paper):
-        return [what]
+        return [bibtex(what)]
     if isinstance(what, tuple | list):
-        return [paper for each in what for paper in _papers(each)]
+        return [entry for each in what for entry in _entries(each)]
     provenance = getattr(what, "provenance", None)
     slugs = provenance.get("cites") if isinstance(provenance, dict) else getattr(what, "cites", None)
     if slugs is None:
         raise TypeError(f"cannot cite {type(what).__name__}: give a slug, a method, a solution, or a list of these")
-    return _papers(tuple(slugs))
+    return _entries(tuple(slugs))
 
 
 _ACCENTS = {

@@ -99,7 +99,7 @@ def agrees(samples: Quantity, theory: Quantity, *, over: str = "seed", quantity:
     return check
 
 
-def ratio(value: Quantity, along: str, of: Any, to: Any, *, over: str = "seed") -> Quantity:
+def ratio(value: Quantity, along: str, of: Any, to: Any, *, over: str = "seed") -> Callable[[Any], Estimate]:
     """Take the means of draws at labels of a dimension over those at others, as independent estimates.
 
     **Arguments**: `value`, with the dimensions `along` and `over`; `of` and `to`, labels, or lists: two lists are taken

@@ -102,7 +102,7 @@ def panel_clt(panel, dataset):
 
 
 CLT = Experiment(
-    "clt", "sums over epochs and their Gaussian limit", sizes={"small": 1000, "paper": 20_000, "large": 200_000},
+    "clt", "sums over epochs and their Gaussian limit", sizes={"small": 500, "paper": 20_000, "large": 200_000},
     run=run_clt,
     plot=kit.drawn(panel_clt, ylabel="density", theory="limit, exact variance", per="step_size", sharex=True),
     seconds={"small": 3.4, "paper": 27.0},

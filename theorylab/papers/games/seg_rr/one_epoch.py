@@ -8,7 +8,7 @@ import theorylab.papers.kit as kit
 from theorylab.numerics import Estimate
 from theorylab.papers import Claim, Experiment
 
-from ._setup import BOTH, HERE, NAMES, setup
+from .race import BOTH, HERE, NAMES, setup
 
 
 def start(game):

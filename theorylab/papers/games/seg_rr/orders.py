@@ -4,36 +4,49 @@ import numpy as np
 
 import theorylab.games as games
 import theorylab.papers.kit as kit
-from theorylab.papers import Claim, Experiment
+from theorylab.papers import Claim, Experiment, Size
 
-from ._setup import BOTH, ERROR, HERE, RATES, SETTLED, SMALL, race, settled, setup
+from . import race
+from .race import BOTH, ERROR, HERE, RATES, SETTLED, SMALL, Setting
 
 STEPS = np.geomspace(1e-5, 0.05, 8)[::-1]  # falling: the limit is at their end, and runs settle at the first alone
-SIZES = {"small": SMALL, "paper": {"n": 10, "dim": 4, "seeds": 128, "epochs": 10_000},
-         "large": {"n": 12, "dim": 4, "seeds": 1024, "epochs": 40_000}}  # fmt: skip
-KINDS = {"own matrices": True, "equal matrices": False}
+SIZES: dict[Size, Setting] = {
+    "small": SMALL,
+    "paper": Setting(10, 4, 128, 10_000),
+    "large": Setting(12, 4, 1024, 40_000),
+}
+KINDS = ["own matrices", "equal matrices"]
 POWER = "E|x - x*|^2 in the step size"
 
 
-def run(orders, games_shown):
-    """Runs at the largest steps, exact errors at all: with a look-ahead of twice the step (scale 2), and without."""
+def at_solution(game):
+    return game.solution
 
-    def run(setting, key):
+
+def draw(key, setting):
+    """A game with matrices of its components' own, and one with equal ones."""
+    return [games.quadratic_game(key, components=setting.n, dim=setting.dim, mu=1.0, lipschitz=3.0, heterogeneous=own)
+            for own in (True, False)]  # fmt: skip
+
+
+def run(orders, shown=KINDS):
+    """Runs at the largest steps, exact errors at all: with a look-ahead of twice the step (scale 2), and without."""
+    runs = race.run(draw, race.setup(start=at_solution, scale=2.0), lambda drawn, setting: {"step_size": STEPS[:4]},
+                    orders=orders, theory=False)  # fmt: skip
+
+    def both(setting, key):
         import jax
         import xarray
 
-        draw, run = jax.random.split(key)
-        drawn = [games.quadratic_game(draw, components=setting["n"], dim=setting["dim"], mu=1.0, lipschitz=3.0,
-                                      heterogeneous=own) for own in KINDS.values()]  # fmt: skip
-        over = {"order": orders, "game": kit.cases(drawn, list(KINDS))}
-        runs, build = {"seeds": setting["seeds"], "epochs": setting["epochs"]}, setup(start=lambda game: game.solution)
-        dataset = race(run, build, {**over, "scale": [2.0], "step_size": STEPS[:4]}, theory=None, **runs)
-        fine = xarray.DataArray(STEPS, {"exact_step": STEPS}, ("exact_step",))
-        theory = kit.predict(games.stationary_error, build, {**over, "scale": [2.0, 0.0], "step_size": fine})
-        dataset = dataset.isel(scale=0, drop=True).merge(theory.drop_vars("step_size"))
-        return dataset.assign(components=setting["n"]).sel(game=games_shown)
+        drawn, fine = (
+            draw(jax.random.split(key)[0], setting),
+            xarray.DataArray(STEPS, {"exact_step": STEPS}, ("exact_step",)),
+        )
+        over = {"order": orders, "game": kit.cases(drawn), "scale": [2.0, 0.0], "step_size": fine}
+        theory = kit.predict(games.stationary_error, race.setup(start=at_solution), over).drop_vars("step_size")
+        return runs(setting, key).merge(theory).assign_coords(game=KINDS).sel(game=shown)
 
-    return run
+    return both
 
 
 def power_of(relation, exponent, tail=3, **places):
@@ -61,14 +74,14 @@ def over_others(dataset):
 
 def panel_orders(panel, dataset):
     one = dataset.sel(scale=2.0)
-    settled(panel, one, str(one.game.item()))
+    race.settled(panel, one, str(one.game.item()))
     for order, slope in zip(BOTH, (1, 2 + (one.game == "equal matrices").item()), strict=True):
         kit.guide(panel, one.mse.sel(order=order), slope)
 
 
 ORDERS = Experiment(
-    "orders", "the order of the stationary error in the step size", sizes=SIZES, run=run(BOTH, list(KINDS)),
-    plot=kit.drawn(panel_orders, ylabel="stationary " + ERROR, theory="exact moments", per="game", sharey=True),
+    "orders", "the order of the stationary error in the step size", sizes=SIZES, run=run(BOTH),
+    plot=race.plot(panel_orders, ylabel="stationary " + ERROR, per="game"),
     seconds={"small": 4.4, "paper": 113.0},
     claims=(
         Claim("order_independent", "Sampled independently, the mean-square error is of first order in the step size.",
@@ -82,9 +95,9 @@ ORDERS = Experiment(
 )  # fmt: skip
 RELEASED = Experiment(
     "released", "what the released code calls reshuffling", sizes=SIZES,
-    run=run((*BOTH, "repeat"), ["own matrices"]),
-    plot=kit.drawn(lambda panel, dataset: settled(panel, dataset.sel(scale=2.0), "by what an epoch draws"),
-                   ylabel="stationary " + ERROR, theory="exact moments", per="game"),
+    run=run((*BOTH, "repeat"), KINDS[:1]),
+    plot=race.plot(lambda panel, dataset: race.settled(panel, dataset.sel(scale=2.0), "by what an epoch draws"),
+                   ylabel="stationary " + ERROR, per="game"),
     seconds={"small": 8.1, "paper": 51.0},
     claims=(
         Claim("released_levels", "One random component $n$ times, which the released code calls reshuffling, settles at"

@@ -7,7 +7,8 @@ import theorylab.games as games
 import theorylab.papers.kit as kit
 from theorylab.papers import Claim, Experiment
 
-from ._setup import BOTH, ERROR, HERE, SEEN, below, levels, race, setup, traces
+from . import race
+from .race import BOTH, HERE, SEEN, Setting
 
 
 def start(game):
@@ -17,85 +18,59 @@ def start(game):
 
 
 def optimistic(order):
+    """The critic at twice the generator's speed."""
     import jax.numpy as jnp
 
     return games.OptimisticGradient(jnp.asarray([0.02, 0.02, 0.01, 0.01]), order)
 
 
-def run_mean(build, variance):
-    """A Wasserstein GAN learns the mean of a sample."""
-
-    def run(setting, key):
-        import jax
-
-        seeds, epochs = setting
-        draw, run = jax.random.split(key)
-        over = {"order": BOTH, "game": kit.cases([games.wgan_mean_game(draw, components=100, variance=variance)])}
-        return race(run, build, over, seeds=seeds, epochs=epochs).isel(game=0)
-
-    return run
+def mean_game(variance):
+    return lambda key, setting: [games.wgan_mean_game(key, components=setting.n, variance=variance)]
 
 
 WGAN = Experiment(
     "wgan", "a Wasserstein GAN that learns a mean",
-    sizes={"small": (8, 300), "paper": (5, 1000), "large": (1024, 1000)},
-    run=run_mean(setup(start=start, step_size=0.01, scale=4.0), 0.1),
-    plot=kit.drawn(lambda panel, dataset: traces(panel, dataset, "a WGAN that learns a mean"),
-                   ylabel=ERROR, theory="exact moments"),
+    sizes={"small": Setting(100, 2, 8, 300), "paper": Setting(100, 2, 5, 1000), "large": Setting(100, 2, 1024, 1000)},
+    run=race.run(mean_game(0.1), race.setup(start=start, step_size=0.01, scale=4.0)),
+    plot=race.plot(lambda panel, one: race.traces(panel, one, "a WGAN that learns a mean"), per="game"),
     seconds={"small": 2.4, "paper": 8.0},
     claims=(
-        Claim("below_wgan", "Learning a mean, reshuffling settles below.", SEEN, below()),
-        Claim("wgan_moments", "It settles at the exact stationary error about the sample's solution.", HERE, levels()),
+        Claim("below_wgan", "Learning a mean, reshuffling settles below.", SEEN, race.below()),
+        Claim("wgan_moments", "It settles at the exact stationary error about the sample's solution.",
+              HERE, race.levels()),
     ),
 )  # fmt: skip
-# the critic at twice the generator's speed
 OPTIMISTIC = Experiment(
     "optimistic", "optimistic descent learns a mean",
-    sizes={"small": (8, 400), "paper": (5, 10_000), "large": (1024, 10_000)},
-    run=run_mean(setup(optimistic, start), 1.0),
-    plot=kit.drawn(lambda panel, dataset: traces(panel, dataset, "optimistic descent learns a mean"),
-                   ylabel=ERROR, theory="exact moments"),
+    sizes={"small": Setting(100, 2, 8, 400), "paper": Setting(100, 2, 5, 10_000),
+           "large": Setting(100, 2, 1024, 10_000)},
+    run=race.run(mean_game(1.0), race.setup(optimistic, start)),
+    plot=race.plot(lambda panel, one: race.traces(panel, one, "optimistic descent learns a mean"), per="game"),
     seconds={"small": 3.9, "paper": 16.0},
     claims=(
-        Claim("below_optimistic", "Optimistic descent, too, settles lower when it is reshuffled.", SEEN, below()),
+        Claim("below_optimistic", "Optimistic descent, too, settles lower when it is reshuffled.", SEEN, race.below()),
     ),
 )  # fmt: skip
-
-
-def bilinears(key, components, dim):
-    """Two games, as an axis."""
-    drawn = [games.bilinear_game(key, components=components, dim=dim, mu=1.0, lipschitz=top) for top in (1.0, 1.5)]
-    return {"order": BOTH, "game": kit.cases(drawn, (1.0, 1.5))}
 
 
 def hamiltonian(order, step_size):
     return games.HamiltonianGradient(step_size, order)
 
 
-def run_hamiltonian(setting, key):
-    import jax
-
-    n, dim, seeds, epochs = setting
-    draw, run = jax.random.split(key)
-    build, over = setup(hamiltonian), {**bilinears(draw, n, dim), "step_size": [0.01, 0.02]}
-    return race(run, build, over, seeds=seeds, epochs=epochs)
-
-
 def panel_hamiltonian(panel, dataset):
-    traces(panel, dataset.isel(step_size=1), rf"Hamiltonian descent, $\kappa = {dataset.game:g}$")
+    race.traces(panel, dataset.isel(step_size=1), rf"Hamiltonian descent, $\kappa = {dataset.game:g}$")
 
 
 HAMILTONIAN = Experiment(
     "hamiltonian", "Hamiltonian descent on bilinear games",
-    sizes={"small": (6, 2, 8, 800), "paper": (100, 2, 5, 1000), "large": (100, 2, 64, 1000)}, run=run_hamiltonian,
-    plot=kit.drawn(panel_hamiltonian, ylabel=ERROR, theory="exact moments", per="game", sharey=True),
-    seconds={"small": 3.9, "paper": 14.0},
+    sizes={"small": Setting(6, 2, 8, 800), "paper": Setting(100, 2, 5, 1000), "large": Setting(100, 2, 64, 1000)},
+    run=race.run(race.bilinears, race.setup(hamiltonian), lambda drawn, setting: {"step_size": [0.01, 0.02]}),
+    plot=race.plot(panel_hamiltonian, per="game"), seconds={"small": 3.9, "paper": 14.0},
     claims=(
-        Claim("below_hamiltonian", "So does Hamiltonian descent, on bilinear games.", SEEN, below()),
-        Claim("hamiltonian_moments", "It settles at its exact stationary error.", HERE, levels()),
+        Claim("below_hamiltonian", "So does Hamiltonian descent, on bilinear games.", SEEN, race.below()),
+        Claim("hamiltonian_moments", "It settles at its exact stationary error.", HERE, race.levels()),
     ),
 )  # fmt: skip
-
 
 # double step sizes, whose look-ahead falls more slowly than the update
 
@@ -103,76 +78,71 @@ RULES = np.asarray([(0.7, 0.7), (0.5, 0.0), (0.7, 0.2)])
 
 
 def double(order, update, extrapolation):
-    return games.Extragradient(*games.step_sizes.double(update=update, extrapolation=extrapolation), order)
+    step_size, extrapolation_step = games.step_sizes.double(update=update, extrapolation=extrapolation)
+    return games.Extragradient(step_size, extrapolation_step, order)
 
 
-def run_double(setting, key):
-    import jax
+def rules(drawn, setting):
     import xarray
 
-    n, dim, seeds, epochs = setting
-    draw, run = jax.random.split(key)
-    rules = {name: xarray.DataArray(RULES[:, k], dims="rule") for k, name in enumerate(("update", "extrapolation"))}
-    over = {**bilinears(draw, n, dim), **rules}
-    dataset = race(run, setup(double), over, seeds=seeds, epochs=epochs, theory=None)
-    return dataset.assign(path=(("rule", "step"), [path(*rule, n * epochs)[n * dataset.step] for rule in RULES]))
-
-
-def path(update, ahead, count):
-    """|E x_t|^2 / |x_0|^2 of a bilinear game whose coupling is the identity, for t = 0, ..., count."""
-    t = np.arange(count) + 19.0
-    g1, g2 = t**-update, 0.1 * t**-ahead
-    return np.concatenate([[1.0], np.cumprod((1 - g1 * g2) ** 2 + g1**2)])
+    return {name: xarray.DataArray(RULES[:, k], dims="rule") for k, name in enumerate(("update", "extrapolation"))}
 
 
 def predicted(dataset):
-    """The mean's path from where runs of the game with the identity's coupling start."""
-    one = dataset.isel(game=0)
-    return one.error.isel(step=0, seed=0, drop=True).sel(order="reshuffle", drop=True) * one.path
+    """|E x_t|^2 where the coupling is the identity: each update multiplies it by (1 - g1 g2)^2 + g1^2."""
+    import xarray
+
+    updates = int(dataset.components) * dataset.step
+    t = xarray.DataArray(np.arange(int(updates[-1])) + 19.0, dims="t")
+    g1, g2 = t ** -dataset["update"], 0.1 * t ** -dataset["extrapolation"]
+    path = ((1 - g1 * g2) ** 2 + g1**2).cumprod("t").isel(t=np.maximum(updates - 1, 0))
+    return dataset.error.isel(step=0).mean() * path.where(updates > 0, 1.0)
 
 
 def panel_double(panel, dataset):
     update, ahead = float(dataset["update"]), float(dataset["extrapolation"])
     look = rf"t^{{-{ahead:g}}}/10" if ahead else "1/10"
-    traces(panel, dataset.isel(game=0), rf"$\gamma_1 = t^{{-{update:g}}}$, $\gamma_2 = {look}$", None)
+    race.traces(panel, dataset.isel(game=0), rf"$\gamma_1 = t^{{-{update:g}}}$, $\gamma_2 = {look}$", None)
     level = predicted(dataset)
     figures.predicted(panel, dataset.step, level.where(level > 1e-7))
 
 
-def ends(dataset):
-    """Where the path does not vanish."""
-    return dataset.error.isel(game=0, step=-1, rule=[0, 2]).sel(order="reshuffle")
+def left(dataset):
+    """Where the path does not vanish, on the game with the identity's coupling."""
+    return dataset.isel(game=0, rule=[0, 2]).sel(order="reshuffle")
 
 
 DOUBLE = Experiment(
     "double", "decreasing double steps on bilinear games",
-    sizes={"small": (6, 2, 8, 2000), "paper": (100, 100, 5, 10_000), "large": (100, 100, 64, 10_000)}, run=run_double,
-    plot=kit.drawn(panel_double, ylabel=ERROR, theory="the mean's own path", per="rule", sharey=True),
-    seconds={"small": 5.0},
+    sizes={"small": Setting(6, 2, 8, 2000), "paper": Setting(100, 100, 5, 10_000),
+           "large": Setting(100, 100, 64, 10_000)},
+    run=race.run(race.bilinears, race.setup(double), rules, theory=False),
+    plot=race.plot(panel_double, per="rule", theory="the mean's own path"), seconds={"small": 5.0},
     claims=(
         Claim("below_double", "With the double steps $(t + 19)^{-0.5}$ and 1/10 reshuffling ends below.",
-              SEEN, below(rule=[1])),
+              SEEN, race.below(rule=[1])),
         Claim("double_path", "With the other two pairs bilinear games are left where the mean's own path ends: the"
               r" product of $(1 - \gamma_1\gamma_2)^2 + \gamma_1^2$ over all updates, which does not vanish.", HERE,
-              kit.agrees(ends, lambda dataset: predicted(dataset).isel(step=-1, rule=[0, 2]),
+              kit.agrees(lambda dataset: left(dataset).error.isel(step=-1),
+                         lambda dataset: predicted(left(dataset)).isel(step=-1),
                          quantity="the last |x - x*|^2")),
     ),
 )  # fmt: skip
-
 
 # distributionally robust logistic regression on real data
 
 
 def run_logistic(setting, key):
-    seeds, epochs = setting
-    build = setup(start=lambda game: game.start, scale=2.0)
+    build = race.setup(start=lambda game: game.start, scale=2.0)
     over = {"order": BOTH, "game": kit.cases([games.robust_logistic_game()]), "step_size": [0.005, 0.01]}
-    return race(key, build, over, seeds=seeds, epochs=epochs, theory=None).isel(game=0)
+    record = {"error": lambda game, state: games.squared_distance(game, state.x)}
+    return kit.race(build, over, seeds=setting.seeds, key=key, steps=setting.epochs, record=record).isel(game=0)
 
 
 def panel_logistic(k):
     def panel(axes, dataset):
-        traces(axes, dataset.isel(step_size=k), rf"breast cancer, $\gamma_1 = {dataset.step_size[k]:g}$", None)
+        title = rf"breast cancer, $\gamma_1 = {dataset.step_size[k]:g}$"
+        race.traces(axes, dataset.isel(step_size=k), title, None)
         if k == 1:
             low = dataset.error_settled.mean("seed").isel(step_size=0)
             for order, colour, slope in zip(BOTH, figures.COLOURS, (1, 2), strict=False):
@@ -183,9 +153,11 @@ def panel_logistic(k):
 
 LOGISTIC = Experiment(
     "logistic", "robust logistic regression on the breast-cancer data",
-    sizes={"small": (4, 100), "paper": (16, 4000), "large": (256, 4000)}, run=run_logistic,
-    plot=kit.drawn(panel_logistic(0), panel_logistic(1), ylabel=ERROR, theory="left level, scaled by the order",
-                   sharey=True),
+    sizes={"small": Setting(57, 31, 4, 100), "paper": Setting(57, 31, 16, 4000), "large": Setting(57, 31, 256, 4000)},
+    run=run_logistic,
+    plot=race.plot(panel_logistic(0), panel_logistic(1), theory="left level, scaled by the order"),
     seconds={"small": 3.3},
-    claims=(Claim("below_logistic", "On real data, beyond affine games, reshuffling settles below.", HERE, below()),),
+    claims=(
+        Claim("below_logistic", "On real data, beyond affine games, reshuffling settles below.", HERE, race.below()),
+    ),
 )  # fmt: skip
