@@ -72,10 +72,13 @@ def papers():
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item):
-    """In the rooms mathematics is tested, many small programs once each: there LLVM need not optimise either."""
+    """In the rooms mathematics is tested, many small programs once each: there LLVM need not optimise either, nor
+    where the contract runs their examples."""
+    from theorylab._names import rooms
+
     top, folder, *_ = item.path.relative_to(item.config.rootpath).parts
-    in_a_room = top == "tests" and folder in papers().values()
-    jax.config.update("jax_disable_most_optimizations", in_a_room and not item.config.getoption("optimised"))
+    small = top == "tests" and (folder in rooms() or item.path.name in ("test_kernels.py", "test_methods.py"))
+    jax.config.update("jax_disable_most_optimizations", small and not item.config.getoption("optimised"))
     item.stash[CLOCK] = cpu_seconds()
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from sphinx.util.inspect import signature, stringify_signature
 
 import theorylab
+from theorylab._names import rooms
 
 ROOT = Path(theorylab.__path__[0])
 WHOLE = 16  # names that one page shows
@@ -108,12 +109,12 @@ def _home(item: Any) -> str:
 
 
 def _index(listed: list[Page]) -> str:
-    rooms = {f"theorylab.{room}" for room in theorylab.papers.slugs().values()}
+    named = {f"theorylab.{room}" for room in rooms()}
     papers = {"theorylab.papers", "theorylab.report", "theorylab.figures"}
     groups: dict[str, list[Page]] = {"Run": [], "Rooms": [], "Papers": [], "Beneath": []}
     for page in listed:
         of_run = page.name == "theorylab" or page.name.startswith("theorylab.engine")
-        group = "Run" if of_run else "Rooms" if page.name in rooms else "Papers" if page.name in papers else "Beneath"
+        group = "Run" if of_run else "Rooms" if page.name in named else "Papers" if page.name in papers else "Beneath"
         groups[group].append(page)
     parts = [
         "# API reference\n\nEvery public name, as `import theorylab as tl` gives it: `theorylab.games` is `tl.games`."
@@ -210,10 +211,11 @@ def _entry(package: str, name: str, item: Any, links: dict[str, str]) -> str:
 
 
 def _alias(package: str, name: str, item: Any) -> str:
-    """The other name by which code knows it: the engine's at the top level, elsewhere that of its own module."""
-    engine = importlib.import_module("theorylab.engine")
-    if package == "theorylab" and getattr(engine, name, None) is item:
-        return f"theorylab.engine.{name}"
+    """The other name by which code knows it: the engine's at the top level, a room's of what a package within it has,
+    elsewhere that of its own module."""
+    other = importlib.import_module(package.rpartition(".")[0] or "theorylab.engine")
+    if getattr(other, name, None) is item:
+        return f"{other.__name__}.{name}"
     return f"{_raw(item).__module__}.{item.__qualname__}"
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import pathlib
 import pickle
 import pkgutil
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 import theorylab as tl
 from tests.contract.test_docstrings import PUBLIC
+from theorylab._names import rooms
 from theorylab.numerics.guard import is_checked
 
 FUNCTIONS = {name: item for name, item in PUBLIC.items() if inspect.isfunction(item)}
@@ -27,10 +29,17 @@ def test_pickles_find_what_users_have():
 
 
 def test_names_are_the_same_at_each_look():
-    for room in ("numerics", "games", "lowrank", "diffusion"):
+    for room in ("numerics", *rooms()):
         package = getattr(tl, room)
         assert all(getattr(package, name) is getattr(package, name) for name in package.__all__)
     assert tl.engine.keys is tl.keys and tl.engine.solve is tl.solve
+
+
+def test_type_checkers_know_every_room():
+    stub = (pathlib.Path(tl.__path__[0]) / "__init__.pyi").read_text(encoding="utf-8")
+    for room in rooms():
+        line = f"from . import {room} as {room}"
+        assert line in stub, f"theorylab/__init__.pyi, which type checkers read, has no `{line}`"
 
 
 def test_the_house_calls_what_its_modules_hold():

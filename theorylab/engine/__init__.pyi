@@ -4,6 +4,7 @@ from ._disk.dataset import load as load
 from ._disk.files import StoreError as StoreError
 from ._run.traces import forget as forget
 from ._sweep.axes import Cases as Cases
+from .check import check_method as check_method
 from .gradient import Gradient as Gradient
 from .method import Method as Method
 from .method import State as State
