@@ -211,10 +211,11 @@ def _entry(package: str, name: str, item: Any, links: dict[str, str]) -> str:
 
 
 def _alias(package: str, name: str, item: Any) -> str:
-    """The other name by which code knows it: the engine's at the top level, elsewhere that of its own module."""
-    engine = importlib.import_module("theorylab.engine")
-    if package == "theorylab" and getattr(engine, name, None) is item:
-        return f"theorylab.engine.{name}"
+    """The other name by which code knows it: the engine's at the top level, a room's of what a package within it has,
+    elsewhere that of its own module."""
+    other = importlib.import_module(package.rpartition(".")[0] or "theorylab.engine")
+    if getattr(other, name, None) is item:
+        return f"{other.__name__}.{name}"
     return f"{_raw(item).__module__}.{item.__qualname__}"
 
 

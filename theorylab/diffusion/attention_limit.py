@@ -8,10 +8,8 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, Float, ScalarLike
 
-from ..engine.keys import stream
 from ..numerics.arrays import floating
 from ..numerics.checked import Key, Numbers
-from ..numerics.draws import uniform
 from .counter import counter_normal
 from .linear_attention import LinearOptimum, check_alpha_bar
 from .multi_token import check_noise, check_points, check_weights
@@ -145,8 +143,8 @@ class AttentionLimit(eqx.Module):
         """Compute the squared error of (W, S, V), summed over d, on fresh tokens."""
         W, S, V = x
         S = self.skip * S + (1 - self.skip) * lax.stop_gradient(S)
-        clean, noise = counter_normal(stream(key, "noise"), (2, self.batch, len(W)), dtype=self.means.dtype)
-        lots = uniform(stream(key, "labels"), (self.batch, 1), self.means.dtype)
+        drawn = counter_normal(key, (self.batch, 2 * len(W) + 1), dtype=self.means.dtype)
+        clean, noise, lots = drawn[:, : len(W)], drawn[:, len(W) : -1], jax.scipy.special.ndtr(drawn[:, -1:])
         labels = jnp.sum(lots > jnp.cumsum(self.weights)[None, :-1], axis=1)
         means = jnp.sqrt(self.alpha_bar) * self.means
         tokens = means[labels] + jnp.sqrt(self.alpha_bar) * self.noise * clean + jnp.sqrt(1 - self.alpha_bar) * noise

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
-from ..engine._run.solve import Solution, solve
 from ..engine.gradient import Gradient
 from ..engine.keys import as_key, stream
 from ..engine.method import Method, as_structure, hyperparameter
 from ..engine.record import Record, every
+from ..engine.solve import Solution, solve
 from ..engine.status import NONFINITE, RUNNING
 from ..engine.until import Stop
 from ..numerics.arrays import floating

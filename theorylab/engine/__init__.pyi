@@ -2,13 +2,8 @@ from . import keys as keys
 from . import status as status
 from ._disk.dataset import load as load
 from ._disk.files import StoreError as StoreError
-from ._run.solve import Solution as Solution
-from ._run.solve import Trace as Trace
-from ._run.solve import minimise as minimise
-from ._run.solve import solve as solve
 from ._run.traces import forget as forget
 from ._sweep.axes import Cases as Cases
-from ._sweep.sweep import sweep as sweep
 from .check import check_method as check_method
 from .gradient import Gradient as Gradient
 from .method import Method as Method
@@ -26,7 +21,12 @@ from .record import Welford as Welford
 from .record import at as at
 from .record import every as every
 from .record import geometric as geometric
+from .solve import Solution as Solution
+from .solve import Trace as Trace
+from .solve import minimise as minimise
+from .solve import solve as solve
 from .status import Status as Status
+from .sweep import sweep as sweep
 from .until import Stop as Stop
 from .until import below as below
 from .until import satisfied as satisfied

@@ -11,9 +11,9 @@ from jaxtyping import PyTree
 
 from ..numerics.arrays import check_kept
 from ..numerics.checked import Key
-from ._run.solve import solve
 from .keys import step_key, stream
 from .method import Method
+from .solve import solve
 
 STEPS = 4
 

@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ..method import Method
 from ..modules import is_nnx
 
@@ -25,6 +27,14 @@ def check_method(method: Any, problem: Any) -> None:
     if isinstance(problem, type):
         raise TypeError(
             f"problem is the class {problem.__name__}: give an instance, {problem.__name__}{_arguments(problem)}"
+        )
+
+
+def check_steps(steps: Any) -> None:
+    """**Raises** `ValueError` for what is no number of steps."""
+    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or not 1 <= steps < 2**31 - 1:
+        raise ValueError(
+            f"steps must be an integer of at least 1 (and below 2**31), got {steps!r}; it counts outer steps"
         )
 
 

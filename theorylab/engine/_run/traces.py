@@ -96,6 +96,8 @@ def forget() -> None:
     What functions read is looked at before each run; JAX, NumPy, Equinox, Optax, Flax and theorylab themselves are
     taken for what they were when they were imported.
 
+    **Returns** nothing.
+
     **Source**: derived here.
 
         >>> import theorylab as tl

@@ -219,7 +219,7 @@ def _looked_at(system: Callable, axes: Mapping[str, Axis], key: PRNGKeyArray) ->
 
     def look(found: tuple[list[Any], Rebuild]) -> Loop:
         shapes, rebuild = found
-        loop = Loop(rebuild, kept=kept(_placeholder(rebuild, shapes)))
+        loop = Loop(rebuild, kept=kept(tuple(_placeholder(rebuild, shapes))))
         checked(loop, shapes, key)
         return loop
 

@@ -14,12 +14,6 @@ class Phases(NamedTuple):
 
     **Arguments**: `time` T1 of the first phase; `growth`, the least rate of log z1 in it; `separation`, the least rate
     of log(z1/z2); `decay`, the least rate at which the loss falls after it.
-
-    **Source**: Xu et al. (2025), arXiv 2503.06982, Theorem 4.1; see `phases`.
-
-        >>> import theorylab as tl
-        >>> tl.lowrank.claims.lora_gradient_flow.Phases(1.0, 2.0, 3.0, 4.0).decay
-        4.0
     """
 
     time: Float[np.ndarray, "*directions"]
