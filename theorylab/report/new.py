@@ -85,7 +85,8 @@ def _show(page: Path, room: str, slug: str) -> Path:
     text = page.read_text(encoding="utf-8")
     head, start, table = text.rpartition("<!-- table: ")
     names, mark, rest = table.partition(" -->\n")
-    row = f"| {{py:obj}}`claims.{slug} <theorylab.{room}.claims.{slug}>` | {_first_line(PAPER[CLAIM_FILE])} |\n"
+    line = _first_line(PAPER[CLAIM_FILE].replace("<slug>", slug))
+    row = f"| {{py:obj}}`claims.{slug} <theorylab.{room}.claims.{slug}>` | {line} |\n"
     end = "<!-- end of table -->"
     rest = rest.replace(end, row + end, 1)
     link = f"- [`{slug}`](../papers/{slug}.md): say here what it adds."
@@ -119,6 +120,8 @@ def squared_distance(x: Float[Array, " d"], y: Float[Array, " d"]) -> Float[Arra
     **Arguments**: `x` and `y`, points (d,).
 
     **Returns** the distance, (), in their dtype.
+
+    **Source**: the definition.
 
         >>> import jax.numpy as jnp, theorylab as tl
         >>> float(tl.<room>.squared_distance(jnp.zeros(2), jnp.ones(2)))
@@ -227,7 +230,7 @@ def run_halving(steps, key):
     del key
 
     def row(t):
-        return {"measured": 1 / 2**t, "claimed": <room>.claims.<slug>.remaining(t)}
+        return {"measured": 1 / 2**t, "claimed": <room>.claims.<slug>.remaining(int(t))}
 
     return kit.tabulate(row, t=range(steps))
 
@@ -278,7 +281,7 @@ def test_steps_multiply():
 
 def test_numbers_out_of_range_are_named():
     with pytest.raises(ValueError, match="rate = 2"):
-        tl.<room>.claims.<slug>.remaining(1, 2)
+        tl.<room>.claims.<slug>.remaining(1, 2.0)
 ''',
 }
 """The files of a new paper."""
