@@ -68,6 +68,8 @@ def heron(truth, start):
 
 def one_step(rng, key, m, n=5, r=2, condition=10.0):
     """A scaled step near the truth, by the share of the error that both factors see; how much sampling moves it."""
+    import jax.numpy as jnp
+
     U, V = (np.linalg.qr(rng.standard_normal((n, n)))[0] for _ in range(2))
     truth = (U[:, :r] * np.linspace(condition, 1, r)) @ V[:, :r].T
     shares, starts = np.linspace(0, 1, 6), []
@@ -78,7 +80,7 @@ def one_step(rng, key, m, n=5, r=2, condition=10.0):
         left, values, right = np.linalg.svd(truth + 1e-5 * U @ E @ V.T)
         starts.append((left[:, :r] * np.sqrt(values[:r]), right[:r].T * np.sqrt(values[:r])))
     operator = lowrank.GaussianSensing(key, (n, n), m)
-    problem = lowrank.SensingProblem(operator, operator.apply(truth), solution=truth)
+    problem = lowrank.SensingProblem(operator, operator.apply(jnp.asarray(truth)), solution=truth)
 
     def build(key, *, start):
         return Subgradient(0.0), problem, start
@@ -133,10 +135,8 @@ def gain(dataset):
     """The differences of the log error to that at the next smaller regularisation, over the last records."""
     last = np.log10(late(dataset))
     # records of one run are not independent: their scatter stands for the error of their mean
-    error, smaller = (Estimate(last.isel(regularisation=part).drop_vars("regularisation").mean("step"),
-                               last.isel(regularisation=part).drop_vars("regularisation").std("step", ddof=1))
-                      for part in (slice(None, -1), slice(1, None)))  # fmt: skip
-    return error - smaller
+    gap, scatter = -last.mean("step").diff("regularisation"), last.std("step", ddof=1)
+    return Estimate(gap, np.hypot(scatter, scatter.shift(regularisation=1)).isel(regularisation=slice(1, None)))
 
 
 EXACT = Experiment(

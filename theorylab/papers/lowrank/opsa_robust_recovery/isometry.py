@@ -1,5 +1,7 @@
 """How measurements scale low-rank matrices."""
 
+from typing import Any
+
 import numpy as np
 
 import theorylab.engine as tl
@@ -45,7 +47,8 @@ def run_isometry(setting, key):
 
 
 def limit(support, outliers):
-    return {"limit": lowrank.gaussian_constants(float(outliers), str(support)).sharpness}
+    word: Any = str(support)
+    return {"limit": lowrank.gaussian_constants(float(outliers), word).sharpness}
 
 
 def panel_ratio(axes, dataset):
