@@ -6,10 +6,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Integer, ScalarLike
 
 from ..engine.method import hyperparameter
-from ..numerics import Key, checked, floating
+from ..numerics.arrays import floating
+from ..numerics.checked import Key
 
 
-@checked
 def attention_weights(x: Float[Array, "tokens d"], W: Float[Array, "d d"]) -> Float[Array, "tokens tokens"]:
     r"""Compute the softmax attention of tokens on one another, $A_{ij} = \mathrm{softmax}_j(x_j^T W x_i)$.
 
@@ -27,7 +27,6 @@ def attention_weights(x: Float[Array, "tokens d"], W: Float[Array, "d d"]) -> Fl
     return jax.nn.softmax((x @ W.T) @ x.T, axis=-1)
 
 
-@checked
 class MeanDenoisingAttention(eqx.Module):
     r"""$f(X, t)_i = v_t\,\big(x_i - \sum_j A_{ij} x_j\big)$ with $A_{ij} = \mathrm{softmax}_j(x_j^T W x_i / d)$.
 
@@ -55,7 +54,6 @@ class MeanDenoisingAttention(eqx.Module):
             raise ValueError(f"v has the shape {self.v.shape}: pass one scale for each level (T,), or one for all, ()")
 
     @classmethod
-    @checked
     def initial(cls, key: Key, *, d: int, levels: int, v: ArrayLike | None = None) -> "MeanDenoisingAttention":
         """Start as the paper does: W = 0, and v drawn from N(0, 1/d) for each of `levels`, or all of them equal `v`."""
         scales = jax.random.normal(key, (levels,)) / d**0.5 if v is None else jnp.full((levels,), v, float)
@@ -66,13 +64,11 @@ class MeanDenoisingAttention(eqx.Module):
         v = self.v[t] if self.v.ndim else self.v
         return v.astype(x.dtype) * (x - self.attention(x) @ x)
 
-    @checked
     def attention(self, x: Float[Array, "tokens d"]) -> Float[Array, "tokens tokens"]:
         """Compute the attention A of each token (row) on each (column)."""
         return attention_weights(x, self.W / self.W.shape[0])
 
 
-@checked
 class SoftmaxAttention(eqx.Module):
     r"""$F(X)_i = S x_i + V \sum_j A_{ij} x_j$ with $A_{ij} = \mathrm{softmax}_j(x_j^T W x_i)$, at every level alike.
 
@@ -101,13 +97,11 @@ class SoftmaxAttention(eqx.Module):
         del t
         return x @ self.S.T + (self.attention(x) @ x) @ self.V.T
 
-    @checked
     def attention(self, x: Float[Array, "tokens d"]) -> Float[Array, "tokens tokens"]:
         """Compute the attention A of each token (row) on each (column)."""
         return attention_weights(x, self.W)
 
 
-@checked
 class LinearAttention(eqx.Module):
     r"""$F(X)_i = S x_i + V \bar x$, with $\bar x$ the mean of the tokens: softmax attention at W = 0.
 
@@ -135,7 +129,6 @@ class LinearAttention(eqx.Module):
         return x @ self.S.T + jnp.mean(x, axis=0, keepdims=True) @ self.V.T
 
 
-@checked
 def oracle_start(
     d: int, coefficient: ScalarLike, *, v: ScalarLike = 1.0, w: ScalarLike = 0.0
 ) -> tuple[Float[Array, "d d"], Float[Array, "d d"], Float[Array, "d d"]]:

@@ -8,14 +8,13 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, Float, ScalarLike
 
-from ..numerics import Key, checked, floating
-from ..numerics.checked import Numbers
+from ..numerics.arrays import floating
+from ..numerics.checked import Key, Numbers
 from .counter import counter_normal
 from .linear_attention import LinearOptimum, check_alpha_bar
 from .multi_token import check_noise, check_points, check_weights
 
 
-@checked
 def attention_population_limit(
     W: Numbers, query: Numbers, *, means: Numbers, weights: Numbers, variance: ScalarLike
 ) -> Float[Array, " d"]:
@@ -54,7 +53,6 @@ def attention_population_limit(
     return gate @ means + variance * turned
 
 
-@checked
 def limit_first_gradient(
     *, means: Numbers, weights: Numbers, variance: ScalarLike, a: ScalarLike, v: ScalarLike
 ) -> Float[Array, "d d"]:
@@ -87,7 +85,6 @@ def limit_first_gradient(
     return -2 * v * a**2 * (variance * eye + C) @ (M - v * jnp.outer(mean, mean))
 
 
-@checked
 class AttentionLimit(eqx.Module):
     r"""The denoising of infinitely many independent tokens by softmax attention: a problem for `tl.solve`, `tl.sweep`.
 
@@ -142,7 +139,6 @@ class AttentionLimit(eqx.Module):
         r"""The variance of an entry given its component, $s^2 = 1 - \bar\alpha + \rho^2\bar\alpha$."""
         return 1 - self.alpha_bar + self.noise**2 * self.alpha_bar
 
-    @checked
     def loss(self, x: tuple[Array, Array, Array], key: Key) -> Float[Array, ""]:
         """Compute the squared error of (W, S, V), summed over d, on fresh tokens."""
         W, S, V = x
@@ -159,7 +155,6 @@ class AttentionLimit(eqx.Module):
         error = tokens @ S.T + jax.vmap(attended)(tokens) @ V.T - noise
         return jnp.mean(jnp.sum(error**2, axis=1))
 
-    @checked
     def without_attention(self) -> LinearOptimum:
         r"""Find the best (S, V) at W = 0, and their risk, exactly.
 

@@ -7,15 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int32, Integer
 
-from ..numerics import Estimate, Key, checked, floating, normal
-from ..numerics.checked import Numbers
+from ..numerics.arrays import floating
+from ..numerics.checked import Key, Numbers
+from ..numerics.draws import normal
+from ..numerics.estimate import Estimate
 from .gaussian_mixture import GaussianMixture, check_symmetric, check_variances
 from .linear_attention import SharedMean, check_alpha_bar
 from .mean_posterior import posterior_variance
 from .multi_token import check_noise, check_points, check_tokens, check_weights
 
 
-@checked
 class SharedMeanMixture(SharedMean):
     r"""Data points whose tokens all share one of K means, $x_l = \mu_z + \rho\,\xi_l$ with one $z \sim \pi$.
 
@@ -59,36 +60,30 @@ class SharedMeanMixture(SharedMean):
         r"""Compute $M = \sum_k\pi_k\mu_k\mu_k^T$, (d, d), about zero."""
         return (self.means * self.weights[:, None]).T @ self.means
 
-    @checked
     def sample(
         self, key: Key, *, tokens: int, batch: int
     ) -> tuple[Float[Array, "batch tokens d"], Int32[Array, "batch tokens"]]:
         """Draw data points x0 (batch, tokens, d), and the mean of each token, int32 (batch, tokens), equal in a row."""
         return self.tokens_law.sample(key, tokens=tokens, batch=batch)
 
-    @checked
     def log_density(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, ""]:
         """Compute the log-density of a noised data point, ()."""
         return self.tokens_law.log_density(x, alpha_bar)
 
-    @checked
     def expected_noise(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, "tokens d"]:
         r"""Predict the noise as well as can be, $E[\varepsilon \mid x]$, (tokens, d)."""
         return self.tokens_law.expected_noise(x, alpha_bar)
 
-    @checked
     def noise_variance(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, ""]:
         r"""Compute the posterior variance of the noise, the mean over its entries, ()."""
         return self.tokens_law.noise_variance(x, alpha_bar)
 
-    @checked
     def oracle_noise(
         self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike, labels: Integer[Array, " tokens"]
     ) -> Float[Array, "tokens d"]:
         r"""Predict the noise where the mean is known, $E[\varepsilon \mid x, z]$, (tokens, d)."""
         return self.tokens_law.oracle_noise(x, alpha_bar, labels)
 
-    @checked
     def bayes_risk(self, tokens: int, alpha_bar: Numbers) -> Estimate:
         r"""Compute the least risk of any denoiser, like alpha_bar, on the host in float64.
 
@@ -107,7 +102,6 @@ class SharedMeanMixture(SharedMean):
         return Estimate(value, error)
 
 
-@checked
 class RandomMeanMixture(SharedMean):
     r"""Data points whose tokens share one normal mean, $x_l = \mu + \rho\,\xi_l$ with $\mu \sim N(0, M)$.
 
@@ -143,7 +137,6 @@ class RandomMeanMixture(SharedMean):
         """Give M, (d, d)."""
         return self.moment
 
-    @checked
     def sample(
         self, key: Key, *, tokens: int, batch: int
     ) -> tuple[Float[Array, "batch tokens d"], Float[Array, "batch d"]]:
@@ -154,7 +147,6 @@ class RandomMeanMixture(SharedMean):
         xi = normal(keys[1], (batch, check_tokens(tokens), d), m.dtype)
         return means[:, None] + self.noise * xi, means
 
-    @checked
     def log_density(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, ""]:
         """Compute the log-density of a noised data point, ()."""
         m, U = jnp.linalg.eigh(self.moment)
@@ -163,7 +155,6 @@ class RandomMeanMixture(SharedMean):
         within = jnp.sum((x - mean[None]) ** 2) / s2 + (len(x) - 1) * len(m) * jnp.log(2 * jnp.pi * s2)
         return -(within + jnp.sum(len(x) * (mean @ U) ** 2 / wide + jnp.log(2 * jnp.pi * wide))) / 2
 
-    @checked
     def expected_noise(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, "tokens d"]:
         r"""Predict the noise, $E[\varepsilon \mid x] = Sx_l + V\bar x$ with the best (S, V), (tokens, d)."""
         m, U = jnp.linalg.eigh(self.moment)
@@ -171,19 +162,16 @@ class RandomMeanMixture(SharedMean):
         pulled = ((jnp.mean(x, axis=0) @ U) * (alpha_bar * L * m / (alpha_bar * L * m + s2))) @ U.T
         return jnp.sqrt(1 - alpha_bar) / s2 * (x - pulled[None])
 
-    @checked
     def noise_variance(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, ""]:
         r"""Compute the posterior variance of the noise, the mean over its entries, (), the same for every x."""
         return self.linear_attention_optimum(len(x), alpha_bar).risk / x.shape[1]
 
-    @checked
     def oracle_noise(
         self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike, labels: Float[Array, " d"]
     ) -> Float[Array, "tokens d"]:
         r"""Predict the noise where the mean (d,) is known, $E[\varepsilon \mid x, \mu]$, (tokens, d)."""
         return jnp.sqrt(1 - alpha_bar) / self.variance(alpha_bar) * (x - jnp.sqrt(alpha_bar) * labels[None])
 
-    @checked
     def bayes_risk(self, tokens: Any, alpha_bar: ArrayLike) -> Estimate:
         """Compute the least risk of any denoiser: that of the best linear attention, (), exactly."""
         risk = self.linear_attention_optimum(tokens, alpha_bar).risk

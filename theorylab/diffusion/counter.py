@@ -10,12 +10,11 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, Float, Integer, UInt32
 
-from ..numerics import Key, checked
+from ..numerics.checked import Key
 
 _SHIFTS, _FACTORS = (16, 13, 16), (0x85EBCA6B, 0xC2B2AE35)
 
 
-@checked
 def counter_normal(
     key: Key, shape: Sequence[int], start: int | Integer[Array, ""] = 0, *, dtype: Any = None
 ) -> Float[Array, "..."]:

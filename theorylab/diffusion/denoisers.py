@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from ..numerics import Key, checked
+from ..numerics.checked import Key
 from .schedules import Schedule, check_levels
 
 
@@ -49,18 +49,15 @@ class Mixture(eqx.Module):
         Labels are as `sample` gives them for one data point.
         """
 
-    @checked
     def score(self, x: Float[Array, "*point"], alpha_bar: ArrayLike) -> Float[Array, "*point"]:
         r"""Compute the score $\nabla\log p(x) = -E[\varepsilon | x]/c$, like x."""
         return -self.expected_noise(x, alpha_bar) / jnp.sqrt(1 - alpha_bar)
 
-    @checked
     def expected_clean(self, x: Float[Array, "*point"], alpha_bar: ArrayLike) -> Float[Array, "*point"]:
         r"""Predict the clean data point, $E[x_0 \mid x]$, like x."""
         return (x - jnp.sqrt(1 - alpha_bar) * self.expected_noise(x, alpha_bar)) / jnp.sqrt(alpha_bar)
 
 
-@checked
 def oracle_denoiser(mixture: Mixture, schedule: Schedule) -> jax.tree_util.Partial:
     r"""Make the best denoiser of one who knows the labels, $\frac{c}{s^2}(x - \sqrt{\bar\alpha}\,\mu_Y)$.
 
@@ -84,7 +81,6 @@ def oracle_denoiser(mixture: Mixture, schedule: Schedule) -> jax.tree_util.Parti
     return jax.tree_util.Partial(_oracle, mixture, schedule)
 
 
-@checked
 def bayes_denoiser(mixture: Mixture, schedule: Schedule) -> jax.tree_util.Partial:
     r"""Make the best denoiser of one who sees the data point alone, $E[\varepsilon \mid x]$, exactly.
 

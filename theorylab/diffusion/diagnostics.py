@@ -8,7 +8,7 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, ScalarLike
 
-from ..numerics import checked, floating
+from ..numerics.arrays import floating
 from ..numerics.checked import Numbers
 from .attention import MeanDenoisingAttention
 from .multi_token import MultiTokenMixture
@@ -25,7 +25,6 @@ class AttentionErrors(NamedTuple):
     mass: Float[Array, " batch"]
 
 
-@checked
 def attention_errors(
     model: MeanDenoisingAttention,
     mixture: MultiTokenMixture,
@@ -79,7 +78,6 @@ def attention_errors(
     return lax.map(one, (diffuse(x0, t, noise, schedule), alpha_bar, t, labels, noise), batch_size=together)
 
 
-@checked
 def same_pattern_mass(
     attention: Float[Array, "*batch tokens keys"], labels: Int[Array, "*batch tokens"]
 ) -> Float[Array, "*batch"]:
@@ -103,7 +101,6 @@ def same_pattern_mass(
     return jnp.mean(jnp.sum(jnp.where(same, attention, 0), axis=-1), axis=-1)
 
 
-@checked
 def mean_denoising_gain(
     attended: Float[Array, "*batch tokens d"], means: Float[Array, "..."], variance: ScalarLike
 ) -> Float[Array, "*batch"]:
@@ -132,7 +129,6 @@ def mean_denoising_gain(
     return jnp.mean((attended - means) ** 2, axis=(-2, -1)) / jnp.asarray(variance, attended.dtype)
 
 
-@checked
 def pattern_scores(W: Numbers, patterns: Numbers) -> Float[Array, "M M"]:
     r"""Write W in pattern coordinates: the score $\mu_j^TW\mu_k/d$ of pattern j as a key for pattern k as a query.
 
@@ -155,7 +151,6 @@ def pattern_scores(W: Numbers, patterns: Numbers) -> Float[Array, "M M"]:
     return patterns @ W @ patterns.T / len(W)
 
 
-@checked
 def pattern_alignment(W: Numbers, patterns: Numbers) -> Float[Array, ""]:
     r"""Compute the cosine between W and the ideal scores, blind to what softmax is blind to.
 

@@ -7,13 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from ..numerics import checked
 from .multi_token import MultiTokenMixture, check_tokens
 from .risks import Tokens, levels_of, scales_of
 from .schedules import Schedule
 
 
-@checked
 def initial_scales(mixture: MultiTokenMixture, schedule: Schedule) -> Float[Array, " T"]:
     r"""Compute the best v while W = 0, at each level, for any number of tokens.
 
@@ -34,7 +32,6 @@ def initial_scales(mixture: MultiTokenMixture, schedule: Schedule) -> Float[Arra
     return c / (s2 + alpha_bar * mixture.spread())
 
 
-@checked
 def ideal_scales(mixture: MultiTokenMixture, schedule: Schedule) -> Float[Array, " T"]:
     r"""Compute the best v once attention takes the mean of each token's own pattern: $c/s^2$, at each level.
 
@@ -54,7 +51,6 @@ def ideal_scales(mixture: MultiTokenMixture, schedule: Schedule) -> Float[Array,
     return c / s2
 
 
-@checked
 def scale_contraction(
     mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens, step_size: ArrayLike
 ) -> Float[Array, " T"]:
@@ -79,7 +75,6 @@ def scale_contraction(
     return 1 - 2 * step / len(alpha_bar) * (1 - mixture.distinct_patterns(tokens) / jnp.asarray(tokens, s2.dtype)) * s2
 
 
-@checked
 def first_gradient(
     mixture: MultiTokenMixture, schedule: Schedule, v: ArrayLike, tokens: Tokens | None = None
 ) -> Float[Array, "d d"]:

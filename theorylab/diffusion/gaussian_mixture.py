@@ -9,8 +9,9 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int32, Integer
 
-from ..numerics import Key, checked, floating, normal
-from ..numerics.checked import Numbers
+from ..numerics.arrays import floating
+from ..numerics.checked import Key, Numbers
+from ..numerics.draws import normal
 from .denoisers import Mixture
 from .multi_token import check_points, check_tokens, check_weights
 
@@ -19,7 +20,6 @@ KINDS = {"full": "full", "diagonal": "diag", "isotropic": "spherical"}
 """What the kinds of covariance are called in scikit-learn."""
 
 
-@checked
 class GaussianMixture(Mixture):
     r"""Points from K normal components, $x_0 \sim \sum_k\pi_k N(\mu_k, \Sigma_k)$, and tokens of such points.
 
@@ -72,7 +72,6 @@ class GaussianMixture(Mixture):
         check_variances("covariances", self.variances, rounding=0 if self.axes is None else 10 * d)
 
     @classmethod
-    @checked
     def fit(
         cls, points: Numbers, components: int, *, covariance: str = "full", seed: int = 0, **options: Any
     ) -> "GaussianMixture":
@@ -102,7 +101,6 @@ class GaussianMixture(Mixture):
             return variances[:, :, None] * jnp.eye(d, dtype=variances.dtype)[None]
         return jnp.einsum("kde,ke,kfe->kdf", self.axes, variances, self.axes)
 
-    @checked
     def sample(
         self, key: Key, *, batch: int, tokens: int | None = None
     ) -> tuple[Float[Array, "*point d"], Int32[Array, "*point"]]:
@@ -119,19 +117,16 @@ class GaussianMixture(Mixture):
             xi = jnp.einsum("...de,...e->...d", self.axes[labels], xi)
         return self.means[labels] + xi, labels
 
-    @checked
     def log_density(self, x: Float[Array, "*tokens d"], alpha_bar: ArrayLike) -> Float[Array, ""]:
         """Compute the log-density of a noised data point, (d,) or (tokens, d), ()."""
         common, own = self._log_likelihoods(x.reshape(-1, x.shape[-1]), alpha_bar)
         return jnp.sum(common) + jnp.sum(jax.nn.logsumexp(own + jnp.log(self.weights)[None], axis=1))
 
-    @checked
     def posterior(self, x: Float[Array, "*tokens d"], alpha_bar: ArrayLike) -> Float[Array, "rows K"]:
         """Compute the probability of each component, (tokens, K); (1, K) for a single point and a shared component."""
         own = self._log_likelihoods(x.reshape(-1, x.shape[-1]), alpha_bar)[1]
         return jax.nn.softmax(own + jnp.log(self.weights)[None], axis=1)
 
-    @checked
     def expected_noise(self, x: Float[Array, "*tokens d"], alpha_bar: ArrayLike) -> Float[Array, "*tokens d"]:
         r"""Predict the noise as well as can be, $E[\varepsilon \mid x]$, like x."""
         w, c = self.posterior(x, alpha_bar), jnp.sqrt(1 - alpha_bar)
@@ -148,7 +143,6 @@ class GaussianMixture(Mixture):
             found = c * jnp.einsum("pke,kde->pd", weighted, self.axes)
         return found.reshape(x.shape)
 
-    @checked
     def noise_variance(self, x: Float[Array, "*tokens d"], alpha_bar: ArrayLike) -> Float[Array, ""]:
         r"""Compute the posterior variance of the noise, the mean over its entries, ()."""
         w, predictions = self.posterior(x, alpha_bar), self._predictions(x, alpha_bar)
@@ -156,7 +150,6 @@ class GaussianMixture(Mixture):
         gaps = predictions - jnp.sum(w[..., None] * predictions, axis=1, keepdims=True)
         return jnp.mean(jnp.sum(w * (own[None] + jnp.mean(gaps**2, axis=2)), axis=1))
 
-    @checked
     def oracle_noise(
         self, x: Float[Array, "*tokens d"], alpha_bar: ArrayLike, labels: Integer[Array, "*tokens"]
     ) -> Float[Array, "*tokens d"]:

@@ -14,8 +14,8 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
-from ..numerics import Estimate, checked
 from ..numerics.checked import Numbers
+from ..numerics.estimate import Estimate
 from .denoisers import Mixture
 from .multi_token import check_tokens
 
@@ -52,19 +52,16 @@ class SharedMean(Mixture):
     def bayes_risk(self, tokens: int, alpha_bar: Numbers) -> Estimate:
         """Compute the least risk of any denoiser, summed over d."""
 
-    @checked
     def variance(self, alpha_bar: ArrayLike) -> Float[Array, "*levels"]:
         r"""Compute an entry's variance given the mean, $s^2 = 1 - \bar\alpha + \rho^2\bar\alpha$, like alpha_bar."""
         alpha_bar = jnp.asarray(alpha_bar, self.noise.dtype)
         return 1 - alpha_bar + self.noise**2 * alpha_bar
 
-    @checked
     def oracle_risk(self, alpha_bar: ArrayLike) -> Float[Array, "*levels"]:
         r"""Compute the risk $d\bar\alpha\rho^2/s^2$ of one who knows the mean, like alpha_bar."""
         alpha_bar = self._level(alpha_bar)
         return len(self.second_moment()) * alpha_bar * self.noise**2 / self.variance(alpha_bar)
 
-    @checked
     def linear_attention_risk(
         self, S: Float[Array, "d d"], V: Float[Array, "d d"], tokens: Any, alpha_bar: ArrayLike
     ) -> Float[Array, ""]:
@@ -73,7 +70,6 @@ class SharedMean(Mixture):
         fit = jnp.sum((S @ A + 2 * V @ B) * S) + jnp.sum((V @ B) * V)
         return fit - 2 * c * (jnp.trace(S) + jnp.trace(V) / L) + len(A)
 
-    @checked
     def linear_attention_optimum(self, tokens: Any, alpha_bar: ArrayLike) -> LinearOptimum:
         r"""Find the best (S, V, risk), exactly.
 
@@ -89,12 +85,10 @@ class SharedMean(Mixture):
         V = -c / s2 * (U * (alpha_bar * m * L / ridge)[None]) @ U.T
         return LinearOptimum(S, V, self.oracle_risk(alpha_bar) + jnp.sum(c**2 / s2 * alpha_bar * m / ridge))
 
-    @checked
     def largest_stable_step(self, tokens: Any, alpha_bar: ArrayLike) -> Float[Array, ""]:
         """Compute the step size below which gradient descent on (S, V) converges: 2 over the largest curvature, ()."""
         return 2 / jnp.max(self._curvatures(tokens, alpha_bar))
 
-    @checked
     def population_gd(
         self,
         S: Numbers,
@@ -127,7 +121,6 @@ class SharedMean(Mixture):
         last = self.linear_attention_risk(S, V, tokens, alpha_bar)
         return (S, V), jnp.concatenate([risks, last[None]])
 
-    @checked
     def predicted_excess(
         self,
         S: Numbers,
@@ -146,7 +139,6 @@ class SharedMean(Mixture):
         factors, shares = self._modes(S, V, tokens, alpha_bar, step_size)
         return np.asarray(np.sum(shares * factors ** (2 * np.asarray(steps)[..., None]), axis=-1))
 
-    @checked
     def iterations_required(
         self,
         S: Numbers,
@@ -170,7 +162,6 @@ class SharedMean(Mixture):
 
         return _fewest(enough, -1)
 
-    @checked
     def tokens_required(self, excess: float | int, alpha_bar: ArrayLike) -> int:
         r"""Count the fewest tokens for which the best linear attention has no more than an excess over the oracle.
 

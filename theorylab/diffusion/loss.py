@@ -14,14 +14,15 @@ from jaxtyping import Array, Float, Int
 
 from ..engine.keys import stream
 from ..engine.program import call
-from ..numerics import Key, checked, floating, normal
+from ..numerics.arrays import floating
+from ..numerics.checked import Key
+from ..numerics.draws import normal
 from .blocks import block_size, block_sum, traced
 from .counter import counter_normal, working_dtype
 from .process import check_parametrisation, convert, diffuse
 from .schedules import Schedule, check_levels
 
 
-@checked
 def denoising_loss(
     model: Callable[..., Any],
     x0: Float[Array, "batch ..."],
@@ -96,7 +97,6 @@ def denoising_loss(
     return total / x0.size
 
 
-@checked
 def level_risks(
     model: Callable[..., Any],
     x0: Float[Array, "batch ..."],
@@ -135,7 +135,6 @@ def level_risks(
     return call(partial(lax.map, at), jnp.arange(schedule.levels, dtype=jnp.int32))
 
 
-@checked
 def draw_levels(key: Key, batch: int, schedule: Schedule, levels: Any = "uniform") -> Int[Array, " batch"]:
     r"""Draw levels for a batch of points.
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ..numerics import Estimate
+from ..numerics.estimate import Estimate
 
 GRID_RANK = 3
 """Up to so many dimensions are integrated on a grid, and more by randomised points."""

@@ -12,8 +12,9 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int32, Integer
 
-from ..numerics import Key, checked, floating, normal, orthogonal, uniform
-from ..numerics.checked import Numbers
+from ..numerics.arrays import floating
+from ..numerics.checked import Key, Numbers
+from ..numerics.draws import normal, orthogonal, uniform
 from .denoisers import Mixture
 from .pattern_posterior import PatternPosterior, pattern_posterior, shared_posterior
 
@@ -24,7 +25,6 @@ POSTERIOR_SUBSETS = 5000
 """The most active subsets over which a posterior is summed."""
 
 
-@checked
 class MultiTokenMixture(Mixture):
     r"""The law of data points whose tokens are noisy copies of K of M patterns.
 
@@ -66,7 +66,6 @@ class MultiTokenMixture(Mixture):
             raise ValueError(f"active = {active!r} must be an integer from 1 to {count}, the number of patterns")
         self.patterns, self.weights, self.noise, self.active = patterns, weights, noise, int(active)
 
-    @checked
     def sample(
         self, key: Key, *, tokens: int, batch: int
     ) -> tuple[Float[Array, "batch tokens d"], Int32[Array, "batch tokens"]]:
@@ -81,7 +80,6 @@ class MultiTokenMixture(Mixture):
         xi = normal(keys[2], (batch, tokens, d), self.patterns.dtype)
         return self.patterns[labels] + self.noise * xi, labels
 
-    @checked
     def posterior(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> PatternPosterior:
         """Compute the density of a noised data point, and the probability of each pattern for each of its tokens.
 
@@ -98,31 +96,26 @@ class MultiTokenMixture(Mixture):
             )
         return pattern_posterior(x, points, variance, self.proportions())
 
-    @checked
     def variance(self, alpha_bar: ArrayLike) -> Float[Array, "*levels"]:
         r"""Compute an entry's variance given its pattern, $s^2 = 1 - \bar\alpha + \rho^2\bar\alpha$, like alpha_bar."""
         alpha_bar = jnp.asarray(alpha_bar, self.noise.dtype)
         return 1 - alpha_bar + self.noise**2 * alpha_bar
 
-    @checked
     def log_density(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, ""]:
         """Compute the log-density of a noised data point, ()."""
         return self.posterior(x, alpha_bar).log_density
 
-    @checked
     def expected_noise(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, "tokens d"]:
         r"""Predict the noise as well as can be, $E[\varepsilon \mid x]$, (tokens, d)."""
         means = self.posterior(x, alpha_bar).shares @ self.patterns
         return self._residual(x, alpha_bar, means)
 
-    @checked
     def oracle_noise(
         self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike, labels: Integer[Array, " tokens"]
     ) -> Float[Array, "tokens d"]:
         r"""Predict the noise where the patterns are known, $E[\varepsilon \mid x, Y]$, (tokens, d)."""
         return self._residual(x, alpha_bar, self.patterns[labels])
 
-    @checked
     def noise_variance(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, ""]:
         r"""Compute the posterior variance of the noise, the mean over its entries, ()."""
         shares, s2 = self.posterior(x, alpha_bar).shares, self.variance(alpha_bar)
@@ -146,7 +139,6 @@ class MultiTokenMixture(Mixture):
         """
         return jnp.mean(self.proportions(), axis=0)
 
-    @checked
     def distinct_patterns(self, tokens: int | Integer[Array, ""]) -> Float[Array, ""]:
         """Count the patterns that the tokens of a data point show, in the mean, (): K for many tokens, 1 for one."""
         tokens = jnp.asarray(check_tokens(tokens), self.weights.dtype)
@@ -168,7 +160,6 @@ class MultiTokenMixture(Mixture):
         return jnp.mean(jnp.sum((share @ squared_distances(self.patterns)) * share, axis=1)) / (2 * d)
 
 
-@checked
 def orthogonal_patterns(key: Key, count: int, dim: int) -> Float[Array, "count dim"]:
     r"""Draw orthogonal patterns of norm $\sqrt d$: the first rows of a Haar matrix, scaled.
 

@@ -6,13 +6,11 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
-from ..numerics import checked
 from .schedules import Schedule, check_levels
 
 PARAMETRISATIONS = ("epsilon", "x0", "v", "score")
 
 
-@checked
 def diffuse(
     x0: Float[Array, "..."], t: int | Integer[Array, "..."], noise: Float[Array, "..."], schedule: Schedule
 ) -> Float[Array, "..."]:
@@ -43,7 +41,6 @@ def diffuse(
     return r * x0 + c * noise
 
 
-@checked
 def convert(
     prediction: Float[Array, "..."],
     x: Float[Array, "..."],
@@ -94,7 +91,6 @@ def convert(
     return _determinant(wanted, point) * scale * prediction + _determinant(given, wanted) * scale * x
 
 
-@checked
 def reparametrise(
     model: Callable[..., Any], schedule: Schedule, *, source: str, target: str = "epsilon"
 ) -> Callable[..., Any]:

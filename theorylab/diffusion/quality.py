@@ -10,8 +10,10 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, ScalarLike
 
-from ..numerics import Estimate, Key, checked, floating, normal
-from ..numerics.checked import Numbers
+from ..numerics.arrays import floating
+from ..numerics.checked import Key, Numbers
+from ..numerics.draws import normal
+from ..numerics.estimate import Estimate
 
 
 class MomentErrors(NamedTuple):
@@ -27,7 +29,6 @@ class MomentErrors(NamedTuple):
     covariance_chance: Float[Array, ""]
 
 
-@checked
 def moment_errors(x: Float[Array, "n ..."], mean: Numbers, covariance: Numbers) -> MomentErrors:
     r"""Measure how far the mean and the covariance of samples are from given ones.
 
@@ -68,7 +69,6 @@ def moment_errors(x: Float[Array, "n ..."], mean: Numbers, covariance: Numbers) 
     )
 
 
-@checked
 def mode_proportions(x: Float[Array, "n ..."], posterior: Callable[[Array], Array]) -> Estimate:
     r"""Estimate the share of each mode among samples, $\frac1n\sum_i P(k \mid x_i)$, with its standard error.
 
@@ -98,7 +98,6 @@ def mode_proportions(x: Float[Array, "n ..."], posterior: Callable[[Array], Arra
     return Estimate.of(shares)
 
 
-@checked
 def sliced_wasserstein(
     x: Float[Array, "n ..."], y: Float[Array, "m ..."], key: Key, *, projections: int = 256
 ) -> Float[Array, ""]:
@@ -134,7 +133,6 @@ def sliced_wasserstein(
     return jnp.sqrt(jnp.mean(jnp.sum(gaps * jnp.asarray(mass, x.dtype)[None], axis=1)))
 
 
-@checked
 def mmd(x: Float[Array, "n ..."], y: Float[Array, "m ..."], *, bandwidth: ScalarLike | None = None) -> Estimate:
     r"""Estimate the squared maximum mean discrepancy of two samples, unbiased, and its standard error under equal laws.
 
@@ -181,7 +179,6 @@ def mmd(x: Float[Array, "n ..."], y: Float[Array, "m ..."], *, bandwidth: Scalar
     return Estimate(value, jnp.sqrt(variance))
 
 
-@checked
 def frechet_distance(
     x: Float[Array, "n ..."], y: Float[Array, "m ..."], *, features: Callable[[Array], Array] | None = None
 ) -> Float[Array, ""]:
@@ -212,7 +209,6 @@ def frechet_distance(
     return gaussian_wasserstein(*moments[0], *moments[1])
 
 
-@checked
 def gaussian_wasserstein(
     mean_x: Numbers, covariance_x: Numbers, mean_y: Numbers, covariance_y: Numbers
 ) -> Float[Array, ""]:

@@ -9,8 +9,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Integer
 
-from ..numerics import Estimate, Key, checked, normal
-from ..numerics.checked import Numbers
+from ..numerics.checked import Key, Numbers
+from ..numerics.draws import normal
+from ..numerics.estimate import Estimate
 from .denoisers import Mixture
 from .multi_token import MultiTokenMixture, check_tokens
 from .schedules import Schedule
@@ -18,7 +19,6 @@ from .schedules import Schedule
 Tokens = int | Integer[Array, ""]
 
 
-@checked
 def oracle_risk(mixture: MultiTokenMixture, schedule: Schedule, *, by_level: bool = False) -> Float[Array, "*levels"]:
     r"""Compute the risk $\bar\alpha\rho^2/s^2$ of one who knows each token's pattern: no estimator falls below it.
 
@@ -40,7 +40,6 @@ def oracle_risk(mixture: MultiTokenMixture, schedule: Schedule, *, by_level: boo
     return _over(alpha_bar * mixture.noise**2 / s2, by_level)
 
 
-@checked
 def ideal_risk(
     mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens, *, by_level: bool = False
 ) -> Float[Array, "*levels"]:
@@ -69,7 +68,6 @@ def ideal_risk(
     return _over(alpha_bar * mixture.noise**2 / s2 + c**2 / s2 * shown, by_level)
 
 
-@checked
 def initial_risk(
     mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens, v: ArrayLike, *, by_level: bool = False
 ) -> Float[Array, "*levels"]:
@@ -99,7 +97,6 @@ def initial_risk(
     return _over(1 + shrunk * (v**2 * (s2 + alpha_bar * mixture.spread()) - 2 * v * c), by_level)
 
 
-@checked
 def bayes_risk(
     mixture: Mixture, schedule: Schedule, tokens: int, *, key: Key, samples: int, by_level: bool = False
 ) -> Estimate:
@@ -129,7 +126,6 @@ def bayes_risk(
     return Estimate.of(values if by_level else jnp.mean(values, axis=1))
 
 
-@checked
 def score_error(risks: Numbers, bayes: Numbers, schedule: Schedule) -> Float[Array, ""]:
     r"""Compute the error of the score $s = -f/c$ of a denoiser f from its risks.
 
@@ -158,7 +154,6 @@ def score_error(risks: Numbers, bayes: Numbers, schedule: Schedule) -> Float[Arr
     return jnp.mean((risks - bayes) / (1 - alpha_bar))
 
 
-@checked
 def tokens_required(mixture: MultiTokenMixture, schedule: Schedule, excess: float | int) -> int:
     r"""Count the fewest tokens for which `ideal_risk` exceeds the oracle risk by no more than a given amount.
 

@@ -18,7 +18,8 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, ScalarLike
 
 from ..engine.program import call
-from ..numerics import Key, checked, normal
+from ..numerics.checked import Key
+from ..numerics.draws import normal
 from .blocks import program
 from .counter import working_dtype
 from .process import check_parametrisation, convert
@@ -27,7 +28,6 @@ from .schedules import Schedule
 Samples = Float[Array, "..."]
 
 
-@checked
 def sample_ancestral(
     model: Callable[..., Any],
     schedule: Schedule,
@@ -65,7 +65,6 @@ def sample_ancestral(
     return sample_ddim(model, schedule, start, key, eta=1.0, parametrisation=parametrisation, trajectory=trajectory)
 
 
-@checked
 def sample_ddim(
     model: Callable[..., Any],
     schedule: Schedule,
@@ -123,7 +122,6 @@ def sample_ddim(
     return _over_batch(sample, x, None if silent else key, start.dtype, trajectory)
 
 
-@checked
 def sample_flow(
     model: Callable[..., Any],
     schedule: Schedule,
@@ -167,7 +165,6 @@ def sample_flow(
     return _over_batch(walk, x, None, start.dtype, trajectory)
 
 
-@checked
 def sample_sde(
     model: Callable[..., Any],
     schedule: Schedule,

@@ -6,13 +6,12 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Integer
 
-from ..numerics import checked, floating
+from ..numerics.arrays import floating
 from ..numerics.checked import Numbers
 
 COSINE_OFFSET, LARGEST_BETA = 0.008, 0.999
 
 
-@checked
 class Schedule(eqx.Module):
     r"""A variance-preserving noise schedule $\alpha_1, \dots, \alpha_T$ with its facts, one entry for each level.
 
@@ -50,25 +49,21 @@ class Schedule(eqx.Module):
                 )
 
     @classmethod
-    @checked
     def from_alphas(cls, alphas: Numbers) -> "Schedule":
         """Take these alphas (T,)."""
         return cls(alphas)
 
     @classmethod
-    @checked
     def linear_alpha(cls, first: ArrayLike, last: ArrayLike, levels: int) -> "Schedule":
         """Space `levels` alphas equally, from `first` to `last`."""
         return cls(jnp.linspace(first, last, _count(levels)))
 
     @classmethod
-    @checked
     def linear_beta(cls, first: ArrayLike, last: ArrayLike, levels: int) -> "Schedule":
         """Space betas 1 - alpha equally, from `first` to `last`: 1e-4, 0.02, 1000 in Ho, Jain, Abbeel (2020)."""
         return cls(1 - jnp.linspace(first, last, _count(levels)))
 
     @classmethod
-    @checked
     def cosine(cls, levels: int) -> "Schedule":
         r"""Let alpha-bar fall as the square of a cosine over `levels` levels.
 

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ...numerics import checked
 from ..multi_token import MultiTokenMixture
 from ..risks import Tokens
 from ..schedules import Schedule
@@ -29,7 +28,6 @@ class Conditions(NamedTuple):
     step_size: float
 
 
-@checked
 def conditions(mixture: MultiTokenMixture, epsilon: float | int) -> Conditions:
     r"""Compute what Theorem 1 asks for to leave an excess $\epsilon$ over the Bayes risk, as orders with constant one.
 
@@ -54,7 +52,6 @@ def conditions(mixture: MultiTokenMixture, epsilon: float | int) -> Conditions:
     return Conditions(dimension, float(np.log(d)), share * tokens, tokens, 1 / (max(rho, 1.0) + epsilon))
 
 
-@checked
 def iterations(mixture: MultiTokenMixture, schedule: Schedule, epsilon: float | int, step_size: float | int) -> float:
     r"""Count the iterations of gradient descent that Theorem 1 asks for, with constant one.
 
@@ -84,7 +81,6 @@ def iterations(mixture: MultiTokenMixture, schedule: Schedule, epsilon: float | 
     return float((1 / epsilon + nu**-3) / (step_size * nu * snr**3) + np.log((rho**2 + 1) / epsilon))
 
 
-@checked
 def mean_error(mixture: MultiTokenMixture, tokens: Tokens) -> float:
     r"""Bound how far attention's output is from the tokens' means, per entry: $(\rho^2 + 1)\log d/(P\nu_{\min})$.
 
@@ -106,7 +102,6 @@ def mean_error(mixture: MultiTokenMixture, tokens: Tokens) -> float:
     return float((rho**2 + 1) * np.log(d) / (int(tokens) * nu))
 
 
-@checked
 def same_pattern_score(mixture: MultiTokenMixture, epsilon: float | int) -> float:
     r"""Bound the score of a token and another of its pattern from below: $\frac12\log(K\delta/\epsilon)$.
 
@@ -131,7 +126,6 @@ def same_pattern_score(mixture: MultiTokenMixture, epsilon: float | int) -> floa
     return float(np.log(mixture.active * weights.min() / weights.max() / epsilon) / 2)
 
 
-@checked
 def same_pattern_mass(epsilon: float | int) -> float:
     r"""Bound the attention that a token pays to its own pattern from below: $1 - \sqrt\epsilon$.
 
@@ -151,7 +145,6 @@ def same_pattern_mass(epsilon: float | int) -> float:
     return 1 - float(np.sqrt(epsilon))
 
 
-@checked
 def score_error(excess: float | int, schedule: Schedule) -> float:
     r"""Bound the score's error at a given excess risk: that times SNR + 1, the mean of $1/(1 - \bar\alpha_t)$.
 
@@ -174,7 +167,6 @@ def score_error(excess: float | int, schedule: Schedule) -> float:
     return excess * (float(np.mean(np.asarray(schedule.snr, float))) + 1)
 
 
-@checked
 def frequencies(mixture: MultiTokenMixture) -> Float[np.ndarray, " M"]:
     r"""Bound pattern frequencies from below, $\frac KM\pi_u/\big(\frac{K - 1}{M - 1}(1 - \pi_u) + \pi_u\big)$.
 

@@ -12,6 +12,7 @@ PAPER = Paper(
     year=2026,
     arxiv="2604.10074",
     room="diffusion",
+    core="denoising loss of attention, and oracles of mixtures",
     bibtex={"series": "Proceedings of Machine Learning Research", "volume": "306"},
     precision="float32",
     source_quality="full text read: statements, figures, lemmas; long gradient computations of the appendix skimmed;"
