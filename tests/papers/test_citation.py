@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from theorylab import games
-from theorylab.papers import UnknownName, bibtex, cite, find, slugs
-from theorylab.papers.citation import latex
+from theorylab.papers import cite, find, slugs
+from theorylab.papers.citation import bibtex, latex
+from theorylab.papers.registry import UnknownName
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,11 @@ def test_works_that_are_no_papers_here_are_cited_too():
     own = cite(method)
     assert own.startswith("@inproceedings{loizou2020hamiltonian,") and own.count("{") == own.count("}")
     assert cite(games.Richardson(method)) == cite("rr_richardson_vip") + "\n" + own
+
+
+def test_cite_takes_works_that_are_no_papers_here():
+    work = "@article{korpelevich1976,\n  title = {The extragradient method},\n}"
+    assert cite(SimpleNamespace(cites=("seg_rr", work))) == f"{cite('seg_rr')}\n{work}\n"
 
 
 def test_cite_refuses():

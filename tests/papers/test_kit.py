@@ -103,10 +103,20 @@ def test_power_of_draws(spread, verdict):
     assert kit.power("y", "h", "==", 2, tail=3, over="seed", quantity="it")(dataset).verdict == verdict
 
 
+def test_a_printed_number_may_lie_where_one_more_draw_may():
+    """Of 300 further draws no more than four lie outside, where 0.8 are expected: four standard deviations."""
+    ours = RNG.normal(5.0, 0.1, (300, 6))
+    verdicts = [kit.printed(exact(*row[:5], dim="seed"), row[5], quantity="it")(None).verdict for row in ours]
+    assert verdicts.count("fails") <= 4 and verdicts.count("undecided") == 0
+    assert kit.printed(exact(*ours[0], dim="seed"), 8.0, quantity="it")(None).verdict == "fails"
+
+
 def test_tabulate_keeps_names_shapes_and_coordinates():
     table = kit.tabulate(lambda n, word: {"sum": n + len(word), "row": np.arange(3) * n}, n=[1, 2], word=["a", "bcd"])
     assert table["sum"].dims == ("n", "word") and table["sum"].sel(n=2, word="bcd") == 5
     assert table.row.dims == ("n", "word", "row_0") and table.row.sel(n=2, word="a").values.tolist() == [0, 2, 4]
+    named = kit.tabulate(lambda n: {"row": ("place", np.arange(3) * n), "grid": (("a", "b"), np.eye(2))}, n=[1, 2])
+    assert named.row.dims == ("n", "place") and named.grid.dims == ("n", "a", "b")
     assert kit.tabulate(lambda game: game["n"], game=[{"n": 1}, {"n": 5}]).value.values.tolist() == [1, 5]
     assert kit.tabulate(lambda x: Estimate(x, 0.1), x=[1.0]).standard_error.values.tolist() == [0.1]
 

@@ -11,7 +11,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
 
-from ..numerics import Key, checked
+from ..numerics.checked import Key
 
 
 class Method(eqx.Module):
@@ -120,7 +120,6 @@ def hyperparameter(value: ArrayLike | Callable) -> Any:
     return as_structure(value) if callable(value) else jnp.asarray(float(value) if isinstance(value, int) else value)
 
 
-@checked
 def start(problem: Any, key: Key, x0: PyTree | None) -> PyTree[Array]:
     """The first iterate as arrays: `x0`, or `problem.initial(key)` when `x0` is None.
 

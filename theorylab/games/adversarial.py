@@ -7,13 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..numerics import checked, newton
+from ..numerics.roots import newton
 from .finite_sum import FiniteSum
 from .logistic import signed_features
 from .samples import check_positive, dealt_game
 
 
-@checked
 def adversarial_logistic_game(*, components: int = 57, ridge: float = 0.1, penalty: float = 1.0) -> FiniteSum:
     r"""Pose adversarial logistic regression on scikit-learn's breast-cancer set: max over moved samples.
 

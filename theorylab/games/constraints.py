@@ -12,11 +12,10 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree, ScalarLike
 
 from ..engine.method import as_structure
-from ..numerics import Key, checked
+from ..numerics.checked import Key
 from .epochs import Game, descend, mean_operator
 
 
-@checked
 def box(lower: PyTree[ArrayLike], upper: PyTree[ArrayLike]) -> Callable:
     r"""Project onto $\{x : l \le x \le u\}$, entry by entry.
 
@@ -41,7 +40,6 @@ def box(lower: PyTree[ArrayLike], upper: PyTree[ArrayLike]) -> Callable:
     return jax.tree_util.Partial(_box, lower, upper)
 
 
-@checked
 def nonnegative() -> Callable:
     r"""Project onto $\{x : x \ge 0\}$.
 
@@ -56,7 +54,6 @@ def nonnegative() -> Callable:
     return jax.tree_util.Partial(_nonnegative)
 
 
-@checked
 def ball(radius: ScalarLike, centre: PyTree[ArrayLike] | None = None) -> Callable:
     r"""Project onto the Euclidean ball $\{x : |x - c| \le r\}$ of all that x holds.
 
@@ -75,7 +72,6 @@ def ball(radius: ScalarLike, centre: PyTree[ArrayLike] | None = None) -> Callabl
     return jax.tree_util.Partial(_ball, _positive("radius", radius), None if centre is None else _floats(centre))
 
 
-@checked
 def simplex(scale: ArrayLike = 1.0) -> Callable:
     r"""Project onto the simplex $\{x \ge 0 : \sum_k x_k = s\}$ of all the entries that x holds.
 
@@ -98,7 +94,6 @@ def simplex(scale: ArrayLike = 1.0) -> Callable:
     return jax.tree_util.Partial(_simplex, _positive("scale", scale))
 
 
-@checked
 def l1(weight: ScalarLike) -> Callable:
     r"""Take the proximal map of $\text{weight} \cdot |x|_1$, the soft threshold.
 
@@ -119,7 +114,6 @@ def l1(weight: ScalarLike) -> Callable:
     return jax.tree_util.Partial(_l1, _positive("weight", weight))
 
 
-@checked
 class Constrained(eqx.Module):
     r"""A game with constraints or proximal terms: find x* with $0 \in F(x^\star) + \partial g(x^\star)$.
 
@@ -165,12 +159,10 @@ class Constrained(eqx.Module):
         """The number of components."""
         return self.game.n
 
-    @checked
     def component(self, i: int | Int[Array, ""], x: PyTree[Array]) -> PyTree[Array]:
         """F_i(x), a pytree like x."""
         return self.game.component(i, x)
 
-    @checked
     def operator(self, x: PyTree[Array]) -> PyTree[Array]:
         """The mean F(x), a pytree like x."""
         return mean_operator(self.game, x)
@@ -185,12 +177,10 @@ class Constrained(eqx.Module):
         """The game's own `x -> x with what no method moves`; no attribute where the game has none."""
         return self.game.whole
 
-    @checked
     def initial(self, key: Key) -> PyTree[Array]:
         """The game's own, projected; a proximal term is left out of it (its step is 0)."""
         return self.prox(self.game.initial(key), 0.0)
 
-    @checked
     def prox(self, x: PyTree[Array], step: float | Float[Array, ""]) -> PyTree[Array]:
         """Each part of x under its map, a pytree like x."""
         try:
@@ -206,7 +196,6 @@ class Constrained(eqx.Module):
         return found
 
 
-@checked
 def natural_residual(problem: Game, x: PyTree[ArrayLike], step: float | Float[Array, ""] = 1.0) -> Float[Array, ""]:
     r"""Measure how far x is from a solution: $|x - \operatorname{prox}(x - \gamma F(x), \gamma)| / \gamma$.
 

@@ -12,7 +12,9 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from ..engine.method import Method, hyperparameter, start
-from ..numerics import Key, checked, lane_scan, normal
+from ..numerics.checked import Key
+from ..numerics.draws import normal
+from ..numerics.lane_scan import lane_scan
 from . import orders
 from .schedules import requires, scaled
 
@@ -180,12 +182,10 @@ class EpochMethod(Method):
         del problem, x
         return None
 
-    @checked
     def scaled(self, factor: float | Array) -> "EpochMethod":
         """The same method with every step size multiplied by a factor."""
         return _with_step_sizes(self, {name: scaled(getattr(self, name), factor) for name in self.step_sizes})
 
-    @checked
     def at(self, updates: Int[Array, ""] | None, x: PyTree[Array]) -> "EpochMethod":
         """The method with the step sizes of one update, in the precision of x, where they follow a schedule."""
         dtype = jnp.result_type(*jax.tree.leaves(x))
@@ -196,7 +196,6 @@ class EpochMethod(Method):
         }
         return _with_step_sizes(self, values)
 
-    @checked
     def init(self, problem: Any, key: Key, x0: PyTree | None = None) -> EpochState:
         """The state before the first epoch; the order `"once"` draws its permutation here."""
         key_x, key_order = jax.random.split(key)
@@ -216,7 +215,6 @@ class EpochMethod(Method):
             noise_level(self, problem, x),
         )
 
-    @checked
     def step(self, problem: Any, state: EpochState, key: Key) -> EpochState:
         """One epoch, in the order that `key` draws."""
         blocks = orders.groups(self.order, key, problem.n, state.kept, batch_size=self.batch_size, samples=self.samples)
@@ -243,7 +241,6 @@ class EpochMethod(Method):
             x = jax.tree.map(lambda leaf, unit: leaf + level * unit, x, epoch_noise)
         return EpochState(x, memory, state.kept, updates, state.sigma)
 
-    @checked
     def oracles(
         self, problem: Any, indices: Int[Array, " g"], noise: PyTree[Array] | None, sigma: Array | None
     ) -> tuple[Oracle, ...]:
@@ -260,7 +257,6 @@ class EpochMethod(Method):
 
         return tuple(jax.tree_util.Partial(oracle, s) for s in range(self.samples))
 
-    @checked
     def level(self, problem: Any, sigma: Any) -> Array:
         r"""The standard deviation $\gamma \sqrt n\, \sigma$ of the smoothing noise."""
         return self.step_size * (float(np.sqrt(problem.n)) * sigma)

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from ..engine.method import hyperparameter
-from ..numerics import checked
 from . import orders
 from .epochs import EpochMethod, Oracle, move
 
@@ -22,7 +21,6 @@ MIRROR_PROX = """@article{juditsky2011mirrorprox,
 """
 
 
-@checked
 class GradientDescentAscent(EpochMethod):
     r"""Stochastic gradient descent-ascent: $x^+ = x - \gamma_1 F_i(x)$.
 
@@ -57,7 +55,6 @@ class GradientDescentAscent(EpochMethod):
         return move(problem, x, self.step_size, oracle(x)), memory
 
 
-@checked
 class Extragradient(EpochMethod):
     r"""Same-sample stochastic extragradient: $\bar x = x - \gamma_2 F_i(x)$, $x^+ = x - \gamma_1 F_i(\bar x)$.
 
@@ -101,7 +98,6 @@ class Extragradient(EpochMethod):
         return {**super().requires(), sentence: jnp.all(jnp.isfinite(step) & (step >= 0))}
 
 
-@checked
 class IndependentExtragradient(Extragradient):
     r"""Extragradient with two samples: $\bar x = x - \gamma_2 F_i(x)$, $x^+ = x - \gamma_1 F_j(\bar x)$.
 

@@ -11,11 +11,10 @@ from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from ..engine.method import as_structure
 from ..engine.modules import Rest, parted
-from ..numerics import Key, checked, normal
-from ..numerics.checked import takes
+from ..numerics.checked import Key, takes
+from ..numerics.draws import normal
 
 
-@checked
 class FiniteSum(eqx.Module):
     r"""A variational inequality $F(x^\star) = 0$ with $F = \frac1n \sum_i F_i$, from its component operators.
 
@@ -65,7 +64,6 @@ class FiniteSum(eqx.Module):
         start, self.rest = parted(start, "start")
         self.data, self.solution, self.start = (jax.tree.map(jnp.asarray, tree) for tree in (data, solution, start))
 
-    @checked
     def component(self, i: int | Int[Array, ""], x: PyTree[Array]) -> PyTree[Array]:
         """F_i(x), a pytree like x."""
         x = self.whole(x)
@@ -75,13 +73,11 @@ class FiniteSum(eqx.Module):
         """x with what no method moves of the modules that `start` holds."""
         return x if self.rest is None else self.rest(x)
 
-    @checked
     def operator(self, x: PyTree[Array]) -> PyTree[Array]:
         """The mean F(x), a pytree like x."""
         values = jax.vmap(self.component, (0, None))(jnp.arange(self.n, dtype=jnp.int32), x)
         return jax.tree.map(lambda value: jnp.mean(value, axis=0), values)
 
-    @checked
     def initial(self, key: Key) -> PyTree[Array]:
         """Where a method begins: `start`, or else the solution plus a standard normal draw in each entry.
 
@@ -99,7 +95,6 @@ class FiniteSum(eqx.Module):
         return jax.tree.unflatten(structure, draws)
 
 
-@checked
 class descent_ascent(eqx.Module):
     r"""The operator of $\min_u \max_v f(u, v)$ by automatic differentiation.
 
@@ -136,7 +131,6 @@ class descent_ascent(eqx.Module):
         return value
 
 
-@checked
 def min_max(
     f: Callable,
     n: int,
@@ -172,7 +166,6 @@ def min_max(
     return game
 
 
-@checked
 def squared_distance(problem: Any, x: PyTree[Array]) -> Float[Array, ""]:
     r"""Take $|x - x^\star|^2$ over all that x holds, for records and stops.
 

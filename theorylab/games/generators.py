@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from ..numerics import Key, checked, normal, orthogonal
+from ..numerics.checked import Key
+from ..numerics.draws import normal, orthogonal
 from .affine import AffineGame
 
 
-@checked
 def quadratic_game(
     key: Key,
     *,
@@ -50,7 +50,6 @@ def quadratic_game(
     return AffineGame(*_quadratic(key, components, dim, mu, lipschitz, heterogeneous))
 
 
-@checked
 def bilinear_game(
     key: Key,
     *,
@@ -85,7 +84,6 @@ def bilinear_game(
     return AffineGame(*_bilinear(key, components, dim, mu, lipschitz, heterogeneous))
 
 
-@checked
 def convex_concave_game(
     key: Key,
     *,
@@ -123,7 +121,6 @@ def convex_concave_game(
     return AffineGame(*_convex_concave(key, components, dim, lipschitz, heterogeneous))
 
 
-@checked
 def wgan_mean_game(
     key: Key,
     *,

@@ -7,7 +7,6 @@ import jax
 from jaxtyping import PyTree
 
 from ..engine.method import hyperparameter
-from ..numerics import checked
 from . import orders
 from .epochs import EpochMethod, Oracle, move
 
@@ -23,7 +22,6 @@ HAMILTONIAN = """@inproceedings{loizou2020hamiltonian,
 """
 
 
-@checked
 class HamiltonianGradient(EpochMethod):
     r"""Stochastic Hamiltonian gradient: $x^+ = x - \gamma\, \nabla\, \tfrac12 \langle F_i(x), F_j(x)\rangle$.
 

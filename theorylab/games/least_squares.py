@@ -5,12 +5,10 @@ import math
 import numpy as np
 from jaxtyping import Array
 
-from ..numerics import checked
 from .finite_sum import FiniteSum
 from .samples import dealt_game, standardised
 
 
-@checked
 def robust_least_squares_game(*, components: int = 34, penalty: float = 2.0) -> FiniteSum:
     r"""Pose robust least squares on scikit-learn's diabetes set: min over weights, max over the targets.
 

@@ -6,12 +6,11 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..numerics import checked, newton
+from ..numerics.roots import newton
 from .finite_sum import FiniteSum
 from .samples import check_positive, dealt_game, standardised
 
 
-@checked
 def robust_logistic_game(*, components: int = 57, ridge: float = 0.1, penalty: float = 1.0) -> FiniteSum:
     r"""Pose robust logistic regression on scikit-learn's breast-cancer set: min over weights, max over sample weights.
 

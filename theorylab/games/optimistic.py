@@ -7,7 +7,6 @@ import jax
 from jaxtyping import Array, PyTree
 
 from ..engine.method import hyperparameter
-from ..numerics import checked
 from . import orders
 from .epochs import EpochMethod, Oracle, mean_operator, move
 
@@ -22,7 +21,6 @@ OPTIMISM = """@inproceedings{daskalakis2018optimism,
 """
 
 
-@checked
 class OptimisticGradient(EpochMethod):
     r"""Stochastic optimistic gradient: $x^+ = x - \gamma\,(2 g - g^-)$ with $g = F_i(x)$ and $g^-$ the last g.
 

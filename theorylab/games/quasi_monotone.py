@@ -7,7 +7,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from ..numerics import Key, checked
+from ..numerics.checked import Key
 from .finite_sum import FiniteSum
 from .generators import bilinear_game, quadratic_game
 
@@ -15,7 +15,6 @@ LEAST_SINC = -0.21723362821122166
 """The least value of sin(z) / z, at z = 4.4934."""
 
 
-@checked
 class QuasiMonotoneGame(FiniteSum):
     r"""A finite sum whose mean satisfies $\langle F(x), x - x^\star\rangle \ge \mu |x - x^\star|^2 - \lambda$.
 
@@ -39,7 +38,6 @@ class QuasiMonotoneGame(FiniteSum):
         self.mu, self.weakness = jnp.asarray(mu), jnp.asarray(weakness)
 
 
-@checked
 def quasi_monotone_game(
     key: Key,
     *,
@@ -90,7 +88,6 @@ def quasi_monotone_game(
     return QuasiMonotoneGame(game, mu=mu, weakness=weakness)
 
 
-@checked
 def quasi_strongly_monotone_game(
     key: Key,
     *,

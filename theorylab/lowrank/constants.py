@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..numerics import Key, checked, normal
+from ..numerics.checked import Key
+from ..numerics.draws import normal
 from .problems import check_rank
 from .sensing import Sensing
 
@@ -46,7 +47,6 @@ class RestrictedConstants(NamedTuple):
         return self.largest / self.smallest if self.smallest > 0 else np.inf
 
 
-@checked
 def restricted_constants(
     operator: Sensing,
     rank: int,
@@ -139,7 +139,6 @@ class SharpnessConstants(NamedTuple):
         return self.lipschitz / self.sharpness if self.sharpness > 0 else np.inf
 
 
-@checked
 def gaussian_constants(outliers: float | int = 0.0, support: str = "random") -> SharpnessConstants:
     r"""The restricted constants of Gaussian measurements as their number goes to infinity.
 

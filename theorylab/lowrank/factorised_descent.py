@@ -11,10 +11,11 @@ from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
 from ..engine.method import Method, hyperparameter, start
-from ..numerics import Key, checked, normal
+from ..numerics.checked import Key
+from ..numerics.draws import normal
 from .matrix_losses import FactorPair, MatrixLoss, factor_pair
 from .problems import check_rank
-from .two_layer import extreme_curvatures, reciprocal_step, smoothness_polynomial
+from .two_layer import local_terms
 
 STEP_RULES = ("constant", "local", "paper")
 
@@ -58,7 +59,6 @@ class DescentState(eqx.Module):
     bound: Float[Array, ""] | None = None
 
 
-@checked
 class FactorisedDescent(Method):
     r"""Gradient descent on the factors of a matrix, both at once, by constant or by certified steps.
 
@@ -116,7 +116,6 @@ class FactorisedDescent(Method):
             found[f"step_size = {size} must be positive and finite"] = jnp.all(jnp.isfinite(size) & (size > 0))
         return found
 
-    @checked
     def init(self, problem: Any, key: Key, x0: Any = None) -> DescentState:
         """The state at the factors x0."""
         x = start(problem, key, tuple(x0) if isinstance(x0, list) else x0)
@@ -130,7 +129,6 @@ class FactorisedDescent(Method):
             return DescentState(x)
         return DescentState(x, jnp.asarray(self.step_size, factor_pair(x)[0].dtype))
 
-    @checked
     def step(self, problem: MatrixLoss, state: DescentState, key: Key) -> DescentState:
         """One step of both factors."""
         del key
@@ -143,7 +141,6 @@ class FactorisedDescent(Method):
         first, exponent = jnp.asarray(self.step_size, W1.dtype), jnp.asarray(self.exponent, W1.dtype)
         return DescentState(x, state.bound * jnp.sqrt(1 + first**exponent))
 
-    @checked
     def next_step_size(self, problem: MatrixLoss, state: DescentState) -> Float[Array, ""]:
         """The size of the step that a state is about to take, ()."""
         W1, W2 = factor_pair(state.x)
@@ -155,12 +152,10 @@ class FactorisedDescent(Method):
             return jnp.asarray(self.step_size, W1.dtype)
         excess = value - jnp.asarray(problem.minimum, W1.dtype)
         lipschitz = jnp.asarray(problem.lipschitz, W1.dtype)
-        _, s = extreme_curvatures(W1, W2)
-        eta = reciprocal_step(smoothness_polynomial(W1, W2, excess, gradient, lipschitz, self.rule, s))
+        eta = local_terms(W1, W2, excess, gradient, lipschitz, self.rule).step_size
         return eta if state.bound is None else jnp.minimum(eta, state.bound)
 
 
-@checked
 def small_factors(
     key: Key, shape: tuple[int, int], rank: int, entry_std: ScalarLike, ratio: ArrayLike = 1 / 3
 ) -> FactorPair:
@@ -191,7 +186,6 @@ def small_factors(
     return scale * F, scale * jnp.asarray(ratio, G.dtype) * G
 
 
-@checked
 def rescaled_factors(F: Float[Array, "n1 rank"], G: Float[Array, "n2 rank"], scale: ScalarLike) -> FactorPair:
     r"""The one step that mends slow descent: the same product, with $F^TF = \beta^2 I$.
 

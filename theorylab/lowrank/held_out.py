@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, Int
 
 from .. import engine
 from ..engine.program import call, highest
-from ..numerics import Key, checked, normal
-from ..numerics.checked import Numbers
+from ..numerics.checked import Key, Numbers
+from ..numerics.draws import normal
 from .problems import Factors, SensingProblem, check_rank
 from .sensing import Link, Sensing
 from .spectral_start import truncated_spectral_init
@@ -124,7 +124,6 @@ class _Kept(Sensing):
         return self.kept * residual, of_L, of_R
 
 
-@checked
 @highest
 def robust_recovery(
     operator: Sensing, observations: Numbers, *, rank: int | None = None, key: Key = 0, steps: int = 1000

@@ -11,7 +11,8 @@ from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
 from ..engine.method import as_structure
-from ..numerics import Key, checked, newton
+from ..numerics.checked import Key
+from ..numerics.roots import newton
 from .problems import SensingProblem
 from .sensing import finite
 
@@ -23,7 +24,6 @@ def factor_pair(x: Any) -> FactorPair:
     return x if isinstance(x, tuple) else (x, x)
 
 
-@checked
 class MatrixLoss(eqx.Module):
     r"""A loss $\ell(W)$ of an (n, m) matrix, which descent on its factors meets as $L(W_1, W_2) = \ell(W_1 W_2^T)$.
 
@@ -64,14 +64,12 @@ class MatrixLoss(eqx.Module):
         )
         self.minimum = jnp.asarray(minimum)
 
-    @checked
     def value_and_gradient(self, W: Float[Array, "n m"]) -> tuple[Float[Array, ""], Float[Array, "n m"]]:
         """The loss of the matrix, (), and its gradient, (n, m)."""
         if hasattr(self.function, "value_and_gradient"):
             return self.function.value_and_gradient(W)
         return jax.value_and_grad(self.function)(W)
 
-    @checked
     def loss(self, x: FactorPair | Float[Array, "n rank"], key: Key | None = None) -> Float[Array, ""]:
         """The loss at the factors (W1, W2), or at one matrix X as the factor of X X', ()."""
         del key
@@ -91,7 +89,6 @@ class _SquaredLoss(eqx.Module):
         return jnp.sum(residual**2) / 2, residual if self.design is None else self.design.T @ residual
 
 
-@checked
 def squared_loss(target: ArrayLike | Sequence, design: ArrayLike | Sequence | None = None) -> MatrixLoss:
     r"""Linear regression, $\ell(W) = \frac12|Y - XW|^2$; without a design the distance to a matrix, $\frac12|Y - W|^2$.
 
@@ -141,7 +138,6 @@ class _RidgeLogistic(eqx.Module):
         return jnp.sum(jax.nn.softplus(-margins)) / len(margins) + self.ridge * jnp.sum(W**2) / 2
 
 
-@checked
 def ridge_logistic_loss(labels: ArrayLike | Sequence, design: ArrayLike | Sequence, ridge: float) -> MatrixLoss:
     r"""Logistic regressions side by side, $\frac1N\sum_{ij} \log(1 + e^{-y_{ij}(XW)_{ij}}) + \frac\lambda2|W|^2$.
 
@@ -207,7 +203,6 @@ class _SensingLoss(eqx.Module):
         return jnp.mean(residual**2) / 2, self.problem.operator.adjoint(residual) / residual.shape[0]
 
 
-@checked
 def sensing_loss(
     problem: SensingProblem, *, mu: ArrayLike | None = None, lipschitz: ArrayLike | None = None
 ) -> MatrixLoss:

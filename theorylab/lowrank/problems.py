@@ -10,8 +10,9 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
-from ..numerics import Key, checked, floating, orthogonal
-from ..numerics.checked import Numbers, finite
+from ..numerics.arrays import floating
+from ..numerics.checked import Key, Numbers, finite
+from ..numerics.draws import orthogonal
 from .entries import EntrySampling, IdentitySensing
 from .sensing import GaussianSensing, Sensing
 
@@ -19,7 +20,6 @@ Factors = tuple[Float[Array, "n1 rank"], Float[Array, "n2 rank"]]
 KINDS = ("uniform", "mirrored")
 
 
-@checked
 class SensingProblem(eqx.Module):
     r"""Measurements $y = \mathcal A(X^\star) + s$ of a low-rank matrix, most of whose errors s are zero.
 
@@ -78,18 +78,15 @@ class SensingProblem(eqx.Module):
             return self.given_minimum
         return jnp.mean(jnp.abs(self.noise))
 
-    @checked
     def residual(self, x: Factors) -> Float[Array, " m"]:
         """A(L R') - y, (m,)."""
         return self.operator.apply_factors(*x) - self.observations
 
-    @checked
     def loss(self, x: Factors, key: Key | None = None) -> Float[Array, ""]:
         """The mean absolute residual at the factors, ()."""
         del key
         return jnp.mean(jnp.abs(self.residual(x)))
 
-    @checked
     def error(self, x: Factors) -> Float[Array, ""]:
         """|L R' - X*| / |X*| in the Frobenius norm, ().
 
@@ -101,7 +98,6 @@ class SensingProblem(eqx.Module):
         return jnp.linalg.norm(L @ R.T - self.solution) / jnp.linalg.norm(self.solution)
 
 
-@checked
 def low_rank_matrix(
     key: Key, shape: tuple[int, int], true_rank: int, condition: ScalarLike = 1.0
 ) -> Float[Array, "n1 n2"]:
@@ -133,7 +129,6 @@ def low_rank_matrix(
     return (U * jnp.linspace(condition, 1.0, true_rank, dtype=U.dtype)[None]) @ V.T
 
 
-@checked
 def corrupted_problem(
     key: Key,
     operator: Sensing,
@@ -185,7 +180,6 @@ _MEANING = {
 }
 
 
-@checked
 def sensing_problem(
     key: Key,
     *,
@@ -222,7 +216,6 @@ def sensing_problem(
     return corrupted_problem(key_errors, operator, solution, outliers=outliers, outlier_scale=outlier_scale)
 
 
-@checked
 def completion_problem(
     key: Key,
     *,

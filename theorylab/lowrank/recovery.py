@@ -5,13 +5,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from ..numerics import Estimate, checked
 from ..numerics.checked import Numbers, finite
+from ..numerics.estimate import Estimate
 from .constants import check_fraction
 from .problems import Factors, check_rank
 
 
-@checked
 def claimed_contraction(chi: float | int) -> float:
     r"""The factor $\sqrt{1 - 0.12/\chi^2}$ by which a Polyak step shrinks the distance to the truth, as claimed.
 
@@ -32,7 +31,6 @@ def claimed_contraction(chi: float | int) -> float:
     return float(np.sqrt(1 - 0.12 / chi**2))
 
 
-@checked
 def claimed_radius(chi: float | int, smallest: float | int) -> float:
     r"""The distance $0.02\,\sigma_r/\chi$ within which the claimed contraction holds.
 
@@ -54,7 +52,6 @@ def claimed_radius(chi: float | int, smallest: float | int) -> float:
     return float(0.02 * smallest / chi)
 
 
-@checked
 def derived_contraction(share: ArrayLike) -> Any:
     r"""The contraction of a scaled Polyak step near the truth, with infinitely many clean Gaussian measurements.
 
@@ -81,7 +78,6 @@ def derived_contraction(share: ArrayLike) -> Any:
     return np.sqrt(share * (1 - share)) / (1 + share)
 
 
-@checked
 def measured_contraction(errors: Numbers, steps: Numbers | None = None, *, floor: float | int = 0.0) -> Estimate:
     r"""The factor by which errors shrink at each step, $\exp$ of the slope of $\log e_t$ in t, with an error bar.
 
@@ -129,7 +125,6 @@ class SampleSizes(NamedTuple):
     sufficient: float
 
 
-@checked
 def samples_needed(shape: tuple[int, int], rank: int, *, outliers: float | int = 0.0) -> SampleSizes:
     r"""How many Gaussian measurements recovery with factors of a rank takes.
 
@@ -160,7 +155,6 @@ def samples_needed(shape: tuple[int, int], rank: int, *, outliers: float | int =
     return SampleSizes(rank * (n1 + n2 - rank), rank * (n1 + n2), float(sufficient))
 
 
-@checked
 def breakdown(shape: tuple[int, int], rank: int, measurements: int) -> float:
     r"""The fraction of outliers on a random support up to which the truth is certified to be the sharp minimum.
 
@@ -190,7 +184,6 @@ def _width(shape, rank):
     return np.sqrt(min(2 * rank, *shape)) * (np.sqrt(shape[0]) + np.sqrt(shape[1]))
 
 
-@checked
 def aligned_distance(x: Factors, solution: Float[Array, "n1 n2"], damping: float | int = 0.0) -> float:
     r"""The distance of factors from those of the truth under the best change of basis, weighted by its spectrum.
 

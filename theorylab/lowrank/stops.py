@@ -8,10 +8,8 @@ from jaxtyping import Array, Float, ScalarLike
 
 from ..engine.status import CONVERGED, RUNNING, STALLED
 from ..engine.until import Stop
-from ..numerics import checked
 
 
-@checked
 def at_minimum(tol: ScalarLike = 1e-8, *, every: int = 10) -> Stop:
     r"""A stopping rule on the loss alone: converged at its minimum, or stalled below one that is too large.
 
@@ -41,7 +39,6 @@ def at_minimum(tol: ScalarLike = 1e-8, *, every: int = 10) -> Stop:
     return _AtMinimum(_losses, tol=_positive(tol, "a share of the loss of the matrix zero"), every=every)
 
 
-@checked
 def settled(tol: ScalarLike = 1e-8, *, every: int = 10) -> Stop:
     r"""A stopping rule on the movement alone: stalled once a step moves the matrix by at most `tol` of its norm.
 
@@ -66,7 +63,6 @@ def settled(tol: ScalarLike = 1e-8, *, every: int = 10) -> Stop:
     return _Settled(lambda problem, state: state.movement, tol=_positive(tol, "a share of the norm"), every=every)
 
 
-@checked
 def recovered(tol: ScalarLike = 1e-8, *, every: int = 10) -> Stop:
     """`at_minimum` where the minimum is known, else the test of `settled`, with the status converged.
 

@@ -12,7 +12,7 @@ from jax.scipy.linalg import cho_factor, cho_solve
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from ..engine.method import Method, hyperparameter, start
-from ..numerics import Key, checked
+from ..numerics.checked import Key
 from .problems import Factors, check_rank, warn_if_small
 
 STEPS = ("polyak", "geometric", "constant")
@@ -68,7 +68,6 @@ class SubgradientState(eqx.Module):
     scale: Float[Array, ""] | None = None
 
 
-@checked
 class PreconditionedSubgradient(Method):
     r"""OPSA: the subgradient in each factor times the damped inverse Gram matrix of the other.
 
@@ -161,7 +160,6 @@ class PreconditionedSubgradient(Method):
             found[f"step_size = {size} must be positive and finite"] = jnp.all(jnp.isfinite(size) & (size > 0))
         return found
 
-    @checked
     def init(self, problem: Any, key: Key, x0: PyTree | None = None) -> SubgradientState:
         """The state at the factors x0."""
         x = start(problem, key, x0)
@@ -174,7 +172,6 @@ class PreconditionedSubgradient(Method):
         terms = measured_loss(self.loss, problem.residual(x))
         return SubgradientState(x, zero_loss, jnp.mean(terms), self._gap(problem, terms), jnp.ones((), dtype), scale)
 
-    @checked
     def step(self, problem: Any, state: SubgradientState, key: Key) -> SubgradientState:
         """One step of both factors."""
         del key

@@ -6,12 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
-from ..numerics import checked
 from ..numerics.checked import finite
 from .two_layer import check_factors
 
 
-@checked
 def surplus_loss(values: ArrayLike | Sequence, step_size: ScalarLike, steps: ArrayLike) -> Float[np.ndarray, "*t"]:
     r"""Predict the loss that surplus columns leave in symmetric descent: $\sum_i (x_i^{-2} + 2\eta t)^{-2}$.
 
@@ -43,7 +41,6 @@ def surplus_loss(values: ArrayLike | Sequence, step_size: ScalarLike, steps: Arr
     )
 
 
-@checked
 def surplus_product(start: ArrayLike, invariant: ArrayLike, time: ArrayLike) -> Float[Array, "*t"]:
     r"""Predict the product p = fg of a surplus pair under the flow $f' = -fg^2$, $g' = -gf^2$ with $c = f^2 - g^2$.
 
@@ -69,7 +66,6 @@ def surplus_product(start: ArrayLike, invariant: ArrayLike, time: ArrayLike) -> 
     return jnp.where(c == 0, p0 / (1 + 2 * p0 * t), safe / 2 / growth)
 
 
-@checked
 def surplus_rate(F: ArrayLike, G: ArrayLike, solution: ArrayLike, true_rank: int | None = None) -> float:
     r"""Predict the rate at which descent on F G' forgets its surplus columns: $\min|\lambda(N^TDN)|$.
 
@@ -107,7 +103,6 @@ def surplus_rate(F: ArrayLike, G: ArrayLike, solution: ArrayLike, true_rank: int
     return float(np.abs(np.linalg.eigvalsh(N.T @ (F.T @ F - G.T @ G) @ N)).min())
 
 
-@checked
 def late_rate(F: ArrayLike, G: ArrayLike, true_rank: int) -> float:
     r"""Predict the rate of descent on F G' near a solution: the (rank + true_rank)-th of all singular values, squared.
 

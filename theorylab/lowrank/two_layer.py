@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
-from ..numerics import checked
 from ..numerics.checked import finite
 from .matrix_losses import check_constants
 
@@ -24,7 +24,6 @@ class LocalConstants(NamedTuple):
     step_size: Float[Array, ""]
 
 
-@checked
 def local_constants(
     W1: ArrayLike,
     W2: ArrayLike,
@@ -96,41 +95,51 @@ def local_constants(
                 f"minimum = {minimum} and lipschitz = {lipschitz} contradict the loss {value} with the squared "
                 f"gradient {jnp.sum(G**2)}: pass a lower bound of the loss, or a larger lipschitz"
             )
-    a, s = extreme_curvatures(W1, W2)
-    coefficients = smoothness_polynomial(W1, W2, excess, G, lipschitz, rule, s)
-    step_size = reciprocal_step(coefficients)
-    return LocalConstants(mu * a, smoothness(coefficients, step_size), step_size)
+    terms = local_terms(W1, W2, excess, G, lipschitz, rule)
+    return LocalConstants(mu * terms.a, smoothness(terms.k, terms.step_size), terms.step_size)
 
 
-def extreme_curvatures(W1: Float[Array, "n h"], W2: Float[Array, "m h"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    r"""Compute the extreme squared singular values of the map $G \mapsto (GW_2, G^TW_1)$ of $\nabla\ell$ to $\nabla L$.
+class LocalTerms(NamedTuple):
+    r"""What local constants are made of: `half` of $|\nabla L|^2$, the extreme curvatures `a` and `s`, the coefficients
+    `k` of K($\eta$), and the `step_size` with $\eta K(\eta) = 1$."""
 
-    They are $a = \sigma_n^2(W_1) + \sigma_m^2(W_2)$ and $s = \sigma_1^2(W_1) + \sigma_1^2(W_2)$, a singular value that
-    a narrow matrix does not have being zero.
-    """
-    (low1, high1), (low2, high2) = _extreme_squares(W1), _extreme_squares(W2)
-    return low1 + low2, high1 + high2
+    half: Float[Array, ""]
+    a: Float[Array, ""]
+    s: Float[Array, ""]
+    k: Float[Array, "3"]
+    step_size: Float[Array, ""]
 
 
-def smoothness_polynomial(
+def local_terms(
     W1: Float[Array, "n h"],
     W2: Float[Array, "m h"],
     excess: Float[Array, ""],
     gradient: Float[Array, "n m"],
     lipschitz: Float[Array, ""],
     rule: str,
-    s: Float[Array, ""],
-) -> Float[Array, "3"]:
-    r"""Compute the coefficients, >= 0, of $K(\eta) = k_0 + k_1\eta + k_2\eta^2$, the smoothness along a step of size
-    $\eta$."""
+) -> LocalTerms:
+    """Compute what local constants are made of, from the loss's excess over its minimum and its gradient in W1 W2'."""
+    a, s = extreme_curvatures(W1, W2)
+    squared = jnp.sum((gradient @ W2) ** 2) + jnp.sum((gradient.T @ W1) ** 2)
     if rule == "local":
-        length = _root(jnp.sum((gradient @ W2) ** 2) + jnp.sum((gradient.T @ W1) ** 2))
+        length = _root(squared)
         k = _largest(gradient) + lipschitz * s, lipschitz * _root(s) * length, lipschitz * length**2 / 4
     else:
         excess = jnp.maximum(excess, 0)
         slope = _root(2 * lipschitz * excess)
         k = lipschitz * s + slope, 3 * lipschitz * s * slope, 6 * lipschitz**2 * _largest(W1 @ W2.T) * excess
-    return jnp.stack(k)
+    k = jnp.stack(k)
+    return LocalTerms(squared / 2, a, s, k, reciprocal_step(k))
+
+
+def extreme_curvatures(W1: Float[Array | np.ndarray, "n h"], W2: Float[Array | np.ndarray, "m h"]) -> tuple[Any, Any]:
+    r"""Compute the extreme squared singular values of the map $G \mapsto (GW_2, G^TW_1)$ of $\nabla\ell$ to $\nabla L$.
+
+    They are $a = \sigma_n^2(W_1) + \sigma_m^2(W_2)$ and $s = \sigma_1^2(W_1) + \sigma_1^2(W_2)$, a singular value that
+    a narrow matrix does not have being zero. Of NumPy's arrays they are NumPy's.
+    """
+    (low1, high1), (low2, high2) = _extreme_squares(W1), _extreme_squares(W2)
+    return low1 + low2, high1 + high2
 
 
 def smoothness(coefficients: Float[Array, "3"], step_size: Float[Array, ""]) -> Float[Array, ""]:
@@ -165,9 +174,9 @@ def check_factors(W1: Any, W2: Any, names: tuple[str, str] = ("W1", "W2")) -> No
 
 def _extreme_squares(W):
     """The squares of sigma_n and sigma_1 of an (n, h) matrix, from the smaller of its Gram matrices."""
-    wide = W.shape[0] <= W.shape[1]
-    eigenvalues = jnp.maximum(jnp.linalg.eigvalsh(W @ W.T if wide else W.T @ W), 0)
-    return eigenvalues[0] if wide else jnp.zeros((), W.dtype), eigenvalues[-1]
+    wide, xp = W.shape[0] <= W.shape[1], W.__array_namespace__()
+    eigenvalues = xp.maximum(xp.linalg.eigvalsh(W @ W.T if wide else W.T @ W), 0)
+    return eigenvalues[0] if wide else xp.zeros((), W.dtype), eigenvalues[-1]
 
 
 def _largest(W):

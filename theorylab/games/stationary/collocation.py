@@ -9,7 +9,6 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
-from ...numerics import checked
 from ..epochs import EpochMethod
 from . import laws
 from .subsets import reshuffled_law
@@ -30,7 +29,6 @@ class Expectation(NamedTuple):
     error: Values
 
 
-@checked
 def stationary_expectation(
     game: Any,
     method: Any,

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.sparse import linalg as sparse
 
-from ...numerics import spectral_radius
+from ...numerics.spectra import spectral_radius
 from .laws import Law
 
 STABLE = 1 - 1e-12

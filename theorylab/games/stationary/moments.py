@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ...numerics import Key, checked, richardson_weights, spectral_radius
+from ...numerics.checked import Key
+from ...numerics.extrapolation import richardson_weights
+from ...numerics.spectra import spectral_radius
 from ..richardson import Richardson
 from . import dispatch
 from .chains import draw_orders, epoch_averages
@@ -60,7 +62,6 @@ class StationaryError(NamedTuple):
     ms_contraction: float
 
 
-@checked
 def stationary_moments(
     game: Any,
     method: Any,
@@ -131,7 +132,6 @@ def stationary_moments(
     return found._replace(mean=np.asarray(game.solution, float) + found.mean)
 
 
-@checked
 def stationary_error(game: Any, method: Any) -> StationaryError:
     """Find where E|x - x*|^2 settles and how an epoch multiplies it: numbers to lay over runs, nan where not exact.
 
@@ -156,7 +156,6 @@ def stationary_error(game: Any, method: Any) -> StationaryError:
     return StationaryError(math.nan, math.nan)
 
 
-@checked
 def clt_covariance(game: Any, method: Any) -> Float[np.ndarray, "d d"]:
     r"""Find the covariance $\Gamma$ of the limit $T^{-1/2} \sum_{t \le T} (x_t - E x) \to N(0, \Gamma)$ over epochs.
 

@@ -9,7 +9,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Float, Int
 
-from ...numerics import richardson_weights
+from ...numerics.extrapolation import richardson_weights
 from ..affine import AffineGame
 from ..epochs import EpochMethod, noise_level
 from ..richardson import Richardson

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ...numerics import checked
 from ...numerics.checked import Numbers
 from ..lora.scalar import check_positive
 
@@ -15,12 +14,6 @@ class Phases(NamedTuple):
 
     **Arguments**: `time` T1 of the first phase; `growth`, the least rate of log z1 in it; `separation`, the least rate
     of log(z1/z2); `decay`, the least rate at which the loss falls after it.
-
-    **Source**: Xu et al. (2025), arXiv 2503.06982, Theorem 4.1; see `phases`.
-
-        >>> import theorylab as tl
-        >>> tl.lowrank.claims.lora_gradient_flow.Phases(1.0, 2.0, 3.0, 4.0).decay
-        4.0
     """
 
     time: Float[np.ndarray, "*directions"]
@@ -29,7 +22,6 @@ class Phases(NamedTuple):
     decay: Float[np.ndarray, "*directions"]
 
 
-@checked
 def phases(delta: Numbers, w1: Numbers, w2: Numbers, a1: Numbers, *, printed: bool = False) -> Phases:
     r"""State Theorem 4.1 for directions of a spectral start: two phases, with rates.
 
@@ -62,7 +54,6 @@ def phases(delta: Numbers, w1: Numbers, w2: Numbers, a1: Numbers, *, printed: bo
     return Phases(*map(np.asarray, values))
 
 
-@checked
 def alignment(w1: float, w2: float) -> tuple[float, float]:
     r"""State Claim 3.2: how the alignment at the end of its phase depends on the scale $\alpha$ of a Gaussian start.
 

@@ -1,18 +1,16 @@
 """What the paper states of descent in two-layer linear networks, as printed: bounds from the start alone."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import ArrayLike, Float, Real
 
-from ...numerics import checked
-from ...numerics.checked import finite
+from ...numerics.checked import Numbers, finite
 from ..certificates import imbalance_certificate, spectra, spectral_margin
 from ..matrix_losses import MatrixLoss
 
 
-@checked
 def certificate(W1: ArrayLike, W2: ArrayLike, margin: Sequence | None = None) -> tuple[float, float]:
     r"""State the bounds $\alpha_1$ and $\alpha_2$: those of `imbalance_certificate`, with one margin in both roots.
 
@@ -51,7 +49,7 @@ class Descent(NamedTuple):
 
         >>> import theorylab as tl
         >>> claimed = tl.lowrank.claims.two_layer_linear_gd.Descent(1.0, 1.0, 0.0, 4.0, 8.0, 2.0)
-        >>> 0 < claimed.contraction(0.9 * claimed.largest_step_size()) < 1
+        >>> bool(0 < claimed.contraction(0.9 * claimed.largest_step_size()) < 1)
         True
     """
 
@@ -64,31 +62,32 @@ class Descent(NamedTuple):
     c: float = 0.5
     d: float = 2.0
 
-    @checked
-    def pl(self, step_size: float) -> float:
+    def pl(self, step_size: Numbers) -> Float[np.ndarray, "*eta"]:
         r"""$\bar\mu = \mu(\alpha_1 + 2\alpha_2(1 - e^{\eta_0^c}))$, below every $\mu_t$."""
-        return self.mu * (self.alpha1 - 2 * self.alpha2 * np.expm1(step_size**self.c))
+        return np.asarray(self.mu * (self.alpha1 - 2 * self.alpha2 * np.expm1(np.asarray(step_size, float) ** self.c)))
 
-    @checked
-    def smoothness(self, step_size: float, t: ArrayLike = 0) -> Float[np.ndarray, "*t"]:
+    def smoothness(self, step_size: Numbers, t: Numbers = 0) -> Float[np.ndarray, "*eta"]:
         r"""$\bar K_t$, above every $K_t$, for steps t; it falls to $Ke^{\eta_0^c}\alpha_2$."""
-        t, K = np.asarray(t, float), self.lipschitz
-        rho = self.contraction(step_size) if np.any(t > 0) else 1.0
-        growth = (1 + step_size**self.d) * rho
-        late = 1 + 3 * step_size * np.sqrt(2 * K * self.excess * growth**t)
-        early = np.sqrt(2 * K * self.excess * rho**t) + 6 * K**2 * self.beta2 * self.excess * step_size**2 * growth**t
-        return np.asarray(early + K * np.exp(step_size**self.c) * self.alpha2 * late)
+        eta, t, K = np.asarray(step_size, float), np.asarray(t, float), self.lipschitz
+        rho = self.contraction(eta) if np.any(t > 0) else 1.0
+        growth = (1 + eta**self.d) * rho
+        late = 1 + 3 * eta * np.sqrt(2 * K * self.excess * growth**t)
+        early = np.sqrt(2 * K * self.excess * rho**t) + 6 * K**2 * self.beta2 * self.excess * eta**2 * growth**t
+        return np.asarray(early + K * np.exp(eta**self.c) * self.alpha2 * late)
 
-    @checked
-    def contraction(self, step_size: float) -> float:
+    def contraction(self, step_size: Numbers) -> Float[np.ndarray, "*eta"]:
         r"""$\bar\rho(\eta_0, 0) = 1 - 2\bar\mu\eta_0 + \bar\mu\bar K_0\eta_0^2$."""
-        pl = self.pl(step_size)
-        return float(1 - 2 * pl * step_size + pl * self.smoothness(step_size) * step_size**2)
+        eta, pl = np.asarray(step_size, float), self.pl(step_size)
+        return np.asarray(1 - 2 * pl * eta + pl * self.smoothness(eta) * eta**2)
+
+    def window(self, step_size: float) -> tuple[float, float]:
+        r"""Lemma 3.1: $\alpha_1 + 2\alpha_2(1 - e^{\eta_0^c}) \le a_t$ and $s_t \le \alpha_2e^{\eta_0^c}$, always."""
+        return float(self.pl(step_size)) / self.mu, float(self.alpha2 * np.exp(step_size**self.c))
 
     def largest_step_size(self) -> float:
         r"""$\eta_{\max}$: the least of the root of $\eta\bar K_0(\eta) = 1$, the smallest root of $4KL_0\eta^2 = (1 -
         e^{-\eta^c})(1 - (1 + \eta^d)\bar\rho(\eta, 0))$ and $\ln(1 + \alpha_1/2\alpha_2)^{1/c}$."""
-        first = _root(lambda eta: eta * float(self.smoothness(eta)) - 1, 0.0, 1 / (self.lipschitz * self.alpha2))
+        first = _root(lambda eta: eta * self.smoothness(eta) - 1, 0.0, 1 / (self.lipschitz * self.alpha2))
         last = min(first, float(np.log1p(self.alpha1 / (2 * self.alpha2)) ** (1 / self.c)))
 
         def second(eta):
@@ -97,13 +96,12 @@ class Descent(NamedTuple):
 
         # on a grid, since the smallest root need not be the only one
         grid = last * np.geomspace(1e-8, 1, 2000)
-        above = np.flatnonzero([second(eta) > 0 for eta in grid])
+        above = np.flatnonzero(second(grid) > 0)
         if not above.size or above[0] == 0:
             return last if not above.size else 0.0
         return _root(second, float(grid[above[0] - 1]), float(grid[above[0]]))
 
 
-@checked
 def descent(
     W1: Real[ArrayLike, "n h"],
     W2: Real[ArrayLike, "m h"],
@@ -150,7 +148,7 @@ def descent(
     return Descent(mu, lipschitz, excess, alpha1, alpha2, beta2, c, d)
 
 
-def _root(function: Callable[[float], float], low: float, high: float) -> float:
+def _root(function: Callable[[float], Any], low: float, high: float) -> float:
     """The point below which a function is negative, by bisection from low (negative) to high."""
     if function(high) <= 0:
         return high

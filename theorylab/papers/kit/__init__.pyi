@@ -5,6 +5,7 @@ from .checks import bounded as bounded
 from .checks import estimated as estimated
 from .checks import ordered as ordered
 from .checks import power as power
+from .checks import printed as printed
 from .checks import ratio as ratio
 from .figures import curves as curves
 from .figures import drawn as drawn

@@ -74,6 +74,32 @@ def estimated(
     return check
 
 
+def printed(draws: Quantity, number: Quantity, *, over: str = "seed", quantity: str) -> Check:
+    r"""Check a number that a paper prints of one draw against draws of our own.
+
+    It may lie as far from their mean as one more draw may, $s\sqrt{1 + 1/n}$ times the quantile of Student's t that
+    errs as rarely as three sigma.
+
+    **Arguments**: `draws`, along the dimension `over`; `number`, the printed one; `quantity`, what it is, in words.
+
+    **Returns** a `Check`.
+
+        >>> import theorylab.papers.kit as kit, xarray
+        >>> dataset = xarray.Dataset({"error": ("seed", [0.50, 0.48, 0.52, 0.49])})
+        >>> [kit.printed("error", number, quantity="the error")(dataset).verdict for number in (0.53, 0.9)]
+        ['holds', 'fails']
+    """
+
+    def check(dataset: Any) -> Verdict:
+        found = _read(dataset, draws)
+        mean, error = Estimate.of(found, over)
+        n = found.sizes[over]
+        one_more = Estimate(mean, error * (n + 1) ** 0.5)
+        return Verdict.estimate(one_more, "==", _read(dataset, number), draws=n, quantity=quantity)
+
+    return check
+
+
 def agrees(samples: Quantity, theory: Quantity, *, over: str = "seed", quantity: str) -> Check:
     """Check that the means of draws are what theory says, all of many with one joint error rate.
 

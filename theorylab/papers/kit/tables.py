@@ -28,12 +28,13 @@ def cases(drawn: Sequence[Any], labels: Any = None) -> Any:
 def tabulate(function: Callable[..., Any], **axes: Any) -> Any:
     """Call a function at every point of some axes, and keep what it returns under its names.
 
-    **Arguments**: `function`, of one value of each axis by its name, to a mapping or a NamedTuple of numbers or arrays,
-    or to one number, which is called `value`; on the host; `axes`, sequences of numbers, words or objects, and as in
-    `tl.sweep` a `tl.Cases` or an `xarray.DataArray` of any dimensions; axes that share a dimension go together.
+    **Arguments**: `function`, of one value of each axis by its name, to a mapping or a NamedTuple of numbers, arrays or
+    pairs (dimensions, array), or to one number, which is called `value`; on the host; `axes`, sequences of numbers,
+    words or objects, and as in `tl.sweep` a `tl.Cases` or an `xarray.DataArray` of any dimensions; axes that share a
+    dimension go together.
 
-    **Returns** an `xarray.Dataset` with a dimension for each axis, in their order, and `<name>_0`, ... for arrays; an
-    axis of numbers or words is its own coordinate.
+    **Returns** an `xarray.Dataset` with a dimension for each axis, in their order, and `<name>_0`, ... for arrays whose
+    dimensions have no names; an axis of numbers or words is its own coordinate.
 
         >>> import theorylab.papers.kit as kit
         >>> table = kit.tabulate(lambda rate, t: {"left": (1 - rate) ** t}, rate=[0.5, 0.9], t=[1, 2])
@@ -52,8 +53,10 @@ def tabulate(function: Callable[..., Any], **axes: Any) -> Any:
         rows.append(found if isinstance(found, Mapping) else {"value": found})
     variables = {}
     for name in rows[0]:
-        values = np.stack([np.asarray(row[name]) for row in rows])
-        more = [f"{name}_{i}" for i in range(values.ndim - 1)]
+        dims, first = rows[0][name] if type(rows[0][name]) is tuple else (None, rows[0][name])
+        values = np.stack([np.asarray(row[name] if dims is None else row[name][1]) for row in rows])
+        unnamed = [f"{name}_{i}" for i in range(np.ndim(first))]
+        more = unnamed if dims is None else [dims] if isinstance(dims, str) else dims
         variables[name] = ([*sizes, *more], values.reshape((*sizes.values(), *values.shape[1:])))
     return xarray.Dataset(variables, xarray.merge([one.coords for one in arrays.values()]).coords)
 

@@ -181,6 +181,7 @@ PAPER = Paper(
     year=2025,
     arxiv="2410.16826",
     room="lowrank",
+    core="robust low-rank recovery",
     source_quality="the authors' released code, the abstracts of both versions and a review of the first read; full"
     " text not read; the theorem's constants reconstructed from its case without damping at the true rank",
     setting="Recover a low-rank matrix from linear measurements, a fraction of which is grossly wrong, as a product"

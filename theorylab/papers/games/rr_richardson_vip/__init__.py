@@ -16,6 +16,7 @@ PAPER = Paper(
     venue="International Conference on Learning Representations (ICLR)",
     year=2026,
     room="games",
+    core="stochastic extragradient, reshuffled and extrapolated",
     bibtex={"url": "https://openreview.net/forum?id=QQZ53UtXgf"},
     source_quality="abstract, referee reports and a detailed reading note; the paper's own text was not read, its list"
     " of authors not seen in full (these four, and co-authors), and its formulas are those of the note",
