@@ -40,7 +40,7 @@ class Method(eqx.Module):
     by itself or holds a loop of unequal length)."""
 
     cites: ClassVar[tuple[str, ...]] = ()
-    """Slugs of the papers that the method comes from, for `tl.cite`."""
+    """What a final class comes from, for `tl.cite`: slugs of papers, BibTeX entries of works that are none."""
 
     @abc.abstractmethod
     def init(self, problem: Any, key: PRNGKeyArray, x0: PyTree | None = None) -> Any:

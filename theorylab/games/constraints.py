@@ -17,7 +17,7 @@ from .epochs import Game, descend, mean_operator
 
 
 def box(lower: PyTree[ArrayLike], upper: PyTree[ArrayLike]) -> Callable:
-    r"""The projection onto $\{x : l \le x \le u\}$, entry by entry.
+    r"""Project onto $\{x : l \le x \le u\}$, entry by entry.
 
     **Arguments**: `lower` and `upper`, numbers, arrays like the leaves of x, or pytrees of them that are prefixes of x;
     an infinite bound is none.
@@ -41,7 +41,7 @@ def box(lower: PyTree[ArrayLike], upper: PyTree[ArrayLike]) -> Callable:
 
 
 def nonnegative() -> Callable:
-    r"""The projection onto $\{x : x \ge 0\}$.
+    r"""Project onto $\{x : x \ge 0\}$.
 
     **Returns** a map `(x, step) -> x` on any pytree.
 
@@ -55,7 +55,7 @@ def nonnegative() -> Callable:
 
 
 def ball(radius: ScalarLike, centre: PyTree[ArrayLike] | None = None) -> Callable:
-    r"""The projection onto the Euclidean ball $\{x : |x - c| \le r\}$ of all that x holds.
+    r"""Project onto the Euclidean ball $\{x : |x - c| \le r\}$ of all that x holds.
 
     **Arguments**: `radius` r > 0, (); `centre` c, like x, or None for the origin.
 
@@ -73,7 +73,7 @@ def ball(radius: ScalarLike, centre: PyTree[ArrayLike] | None = None) -> Callabl
 
 
 def simplex(scale: ArrayLike = 1.0) -> Callable:
-    r"""The projection onto the simplex $\{x \ge 0 : \sum_k x_k = s\}$ of all the entries that x holds.
+    r"""Project onto the simplex $\{x \ge 0 : \sum_k x_k = s\}$ of all the entries that x holds.
 
     $x \mapsto \max(x - \tau, 0)$, with $\tau$ from the entries in decreasing order $x_{(1)} \ge x_{(2)} \ge \dots$: the
     largest of $\tau_k = (\sum_{j \le k} x_{(j)} - s) / k$. Differentiable where no entry is at the edge.
@@ -95,7 +95,7 @@ def simplex(scale: ArrayLike = 1.0) -> Callable:
 
 
 def l1(weight: ScalarLike) -> Callable:
-    r"""The proximal map of $\text{weight} \cdot |x|_1$, the soft threshold.
+    r"""Take the proximal map of $\text{weight} \cdot |x|_1$, the soft threshold.
 
     $x \mapsto \operatorname{sign}(x) \max(|x| - \text{step} \cdot \text{weight}, 0)$.
 
@@ -197,7 +197,7 @@ class Constrained(eqx.Module):
 
 
 def natural_residual(problem: Game, x: PyTree[ArrayLike], step: float | Float[Array, ""] = 1.0) -> Float[Array, ""]:
-    r"""How far x is from a solution: $|x - \operatorname{prox}(x - \gamma F(x), \gamma)| / \gamma$.
+    r"""Measure how far x is from a solution: $|x - \operatorname{prox}(x - \gamma F(x), \gamma)| / \gamma$.
 
     It is zero exactly at the solutions, whatever $\gamma$ is, and |F(x)| where there is no constraint. For a stop:
     `until=tl.below(lambda problem, state: tl.games.natural_residual(problem, state.x), 1e-8)`.

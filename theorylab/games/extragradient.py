@@ -11,6 +11,15 @@ from ..engine.method import hyperparameter
 from . import orders
 from .epochs import EpochMethod, Oracle, move
 
+MIRROR_PROX = """@article{juditsky2011mirrorprox,
+  title = {{Solving Variational Inequalities with Stochastic Mirror-Prox Algorithm}},
+  author = {Anatoli Juditsky and Arkadi Nemirovski and Claire Tauvel},
+  journal = {Stochastic Systems},
+  year = {2011},
+  volume = {1},
+}
+"""
+
 
 class GradientDescentAscent(EpochMethod):
     r"""Stochastic gradient descent-ascent: $x^+ = x - \gamma_1 F_i(x)$.
@@ -34,6 +43,8 @@ class GradientDescentAscent(EpochMethod):
         >>> method.step(game, state, jax.random.key(1)).x.tolist()
         [2.0]
     """
+
+    cites: ClassVar[tuple[str, ...]] = ("seg_rr",)
 
     step_size: Any = eqx.field(converter=hyperparameter)
     order: orders.Order = eqx.field(static=True, converter=orders.check, default="reshuffle")
@@ -66,7 +77,8 @@ class Extragradient(EpochMethod):
         [3.0, 1.0]
     """
 
-    steps: ClassVar[tuple[str, ...]] = ("step_size", "extrapolation_step")
+    cites: ClassVar[tuple[str, ...]] = ("seg_rr",)
+    step_sizes: ClassVar[tuple[str, ...]] = ("step_size", "extrapolation_step")
 
     step_size: Any = eqx.field(converter=hyperparameter)
     extrapolation_step: Any = eqx.field(converter=hyperparameter)
@@ -108,4 +120,5 @@ class IndependentExtragradient(Extragradient):
         [1.0]
     """
 
+    cites: ClassVar[tuple[str, ...]] = (MIRROR_PROX,)
     samples: ClassVar[int] = 2

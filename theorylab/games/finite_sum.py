@@ -7,7 +7,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Int, PyTree
+from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from ..engine.method import as_structure
 from ..engine.modules import Rest, parted
@@ -139,7 +139,7 @@ def min_max(
     solution: tuple[PyTree[ArrayLike], PyTree[ArrayLike]] | None = None,
     start: tuple[PyTree, PyTree] | None = None,
 ) -> FiniteSum:
-    r"""The game $\min_u \max_v \frac1n \sum_i f_i(u, v)$ from a scalar function, by automatic differentiation.
+    r"""Make the game $\min_u \max_v \frac1n \sum_i f_i(u, v)$ of a scalar function, by automatic differentiation.
 
     Its components are $F_i(x) = (\nabla_u f_i, -\nabla_v f_i)$ at $x = (u, v)$, u and v any pytrees.
 
@@ -164,6 +164,31 @@ def min_max(
     called = ("u", "v", "i") if data is None else ("u", "v", "i", "data")
     _check_order("f", f, called, "a component (i, x) of an operator goes to FiniteSum")
     return game
+
+
+def squared_distance(problem: Any, x: PyTree[Array]) -> Float[Array, ""]:
+    r"""Take $|x - x^\star|^2$ over all that x holds, for records and stops.
+
+    **Arguments**: `problem`, with a `solution`; `x`, like it.
+
+    **Returns** (), in the dtype of x.
+
+    **Raises** `ValueError` where the solution is not known.
+
+    **Source**: the definition.
+
+        >>> import jax.numpy as jnp, theorylab as tl
+        >>> game = tl.games.FiniteSum(lambda i, x: x, 1, solution=(jnp.asarray(1.0), jnp.zeros(2)))
+        >>> float(tl.games.squared_distance(game, (jnp.asarray(3.0), jnp.asarray([0.0, 1.0]))))
+        5.0
+    """
+    if (solution := getattr(problem, "solution", None)) is None:
+        raise ValueError(
+            f"{type(problem).__name__} has no solution: give it one, or measure `games.natural_residual`, which needs"
+            " none"
+        )
+    squares = [jnp.sum((leaf - end) ** 2) for leaf, end in zip(*map(jax.tree.leaves, (x, solution)), strict=True)]
+    return sum(squares[1:], squares[0])
 
 
 def _check_order(name, function, called, cure):

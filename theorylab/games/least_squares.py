@@ -10,7 +10,7 @@ from .samples import dealt_game, standardised
 
 
 def robust_least_squares_game(*, components: int = 34, penalty: float = 2.0) -> FiniteSum:
-    r"""Robust least squares on scikit-learn's diabetes set: min over weights, max over the targets.
+    r"""Pose robust least squares on scikit-learn's diabetes set: min over weights, max over the targets.
 
     With N = 442 samples $a_j$ (10 standardised features and an intercept) and targets $y_j$ (in units of their standard
     deviation), the game is $\min_w \max_q \frac1N \sum_j (\langle a_j, w\rangle - q_j)^2 - \rho (q_j - y_j)^2$: an

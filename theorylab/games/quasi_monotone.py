@@ -48,7 +48,7 @@ def quasi_monotone_game(
     ripple: float | Float[Array, ""],
     frequency: float | Float[Array, ""],
 ) -> QuasiMonotoneGame:
-    r"""A random quadratic game under ripples, which make it not monotone and only weakly quasi-strongly monotone.
+    r"""Draw a quadratic game under ripples, which make it not monotone and only weakly quasi-strongly monotone.
 
     $F_i(x) = A_i x + b_i + r \sin(\omega x)$, the sine entry by entry, with the solution $x^\star = 0$. The $A_i$ are
     those of `quadratic_game` with curvature from $2\mu$ to `lipschitz`, and $\sum_i b_i = 0$. With d = 2 dim, $\langle
@@ -98,7 +98,7 @@ def quasi_strongly_monotone_game(
     ripple: float | Float[Array, ""],
     frequency: float | Float[Array, ""],
 ) -> QuasiMonotoneGame:
-    r"""A random bilinear game with a pull of wavering strength: quasi-strongly monotone ($\lambda = 0$), not monotone.
+    r"""Draw a bilinear game with a pull of wavering strength: quasi-strongly monotone ($\lambda = 0$), not monotone.
 
     $F_i(x) = \frac{\mu}{1 - a}\big(1 + a \cos(\omega \log(1 + |x|^2))\big) x + K_i x + b_i$, with the solution
     $x^\star = 0$, the skew $K_i$ of `bilinear_game` (singular values $\mu$ to `lipschitz`), $\sum_i b_i = 0$. Exactly,
