@@ -14,7 +14,6 @@ from ._races import ERROR, HERE, LOST
 REGULARISATIONS, FAR, STEPS = [2.0, 0.2, 0.02], 1e8, 15
 EPS = np.finfo(float).eps
 ROUNDED = STEPS * 1e4 * EPS  # of fifteen steps, Gram matrices of condition up to ten thousand
-Subgradient = lowrank.PreconditionedSubgradient
 
 
 def run_exact(setting, key):
@@ -36,14 +35,16 @@ def run_exact(setting, key):
     keep = tl.Record(tl.every(1), X=lambda problem, state: state.x[0] @ state.x[1].T)
 
     def moved(key, *, basis, damping):
-        return Subgradient(damping), problem, (L @ basis[0], R @ basis[1].T)
+        return lowrank.PreconditionedSubgradient(damping), problem, (L @ basis[0], R @ basis[1].T)
 
     def regularised(key, *, regularisation):
-        return Subgradient(regularisation, regularised=True), problem, wide
+        return lowrank.PreconditionedSubgradient(regularisation, regularised=True), problem, wide
 
     over = {"damping": [0.0, 1.0, FAR], "basis": tl.Cases((bases, np.linalg.inv(bases)))}
     X = tl.sweep(moved, over=over, key=0, steps=STEPS, record=keep).X.isel(seed=0, drop=True) / float(scale)
-    plain = tl.solve(Subgradient(0.0, preconditioner="none"), problem, (L, R), key=0, steps=STEPS, record=keep)
+    plain = tl.solve(
+        lowrank.PreconditionedSubgradient(0.0, preconditioner="none"), problem, (L, R), key=0, steps=STEPS, record=keep
+    )
     watch = tl.Record(tl.every(10), regularised=lambda problem, state: problem.error(state.x))
     runs = tl.sweep(regularised, over={"regularisation": REGULARISATIONS}, key=0, steps=1000, record=watch)
     entries, gram = ["step", "X_0", "X_1"], jnp.linalg.norm(L[:, 0]) ** 2 + jnp.linalg.norm(R[:, 0]) ** 2
@@ -62,7 +63,9 @@ def heron(truth, start):
     operator, one = lowrank.EntrySampling.from_indices([0, 0, 0], [0, 0, 0], (1, 1)), np.ones((1, 1))
     problem = lowrank.SensingProblem(operator, np.full(3, truth), solution=truth * one)
     record = tl.Record(tl.every(1), x=lambda problem, state: (state.x[0] * state.x[1]).sum())
-    run = tl.solve(Subgradient(0.0), problem, (2 * one, start / 2 * one), key=0, steps=7, record=record)
+    run = tl.solve(
+        lowrank.PreconditionedSubgradient(0.0), problem, (2 * one, start / 2 * one), key=0, steps=7, record=record
+    )
     return np.asarray(run.trace["x"]) / truth
 
 
@@ -83,7 +86,7 @@ def one_step(rng, key, m, n=5, r=2, condition=10.0):
     problem = lowrank.SensingProblem(operator, operator.apply(jnp.asarray(truth)), solution=truth)
 
     def build(key, *, start):
-        return Subgradient(0.0), problem, start
+        return lowrank.PreconditionedSubgradient(0.0), problem, start
 
     cases = tl.Cases(tuple(map(np.stack, zip(*starts, strict=True))), labels=shares, dim="share")
     record = tl.Record(tl.every(1), error=lambda problem, state: problem.error(state.x))
