@@ -138,13 +138,13 @@ KERNELS = {
 HOST = {
     "problem": "completion_problem corrupted_problem low_rank_matrix ridge_logistic_loss sensing_problem small_factors"
     " squared_loss",
-    "rule": "at_minimum recovered settled",
+    "rule": "at_minimum settled",
     "search": "robust_recovery",
     "surgery": "lora.adapters_only lora.merge_adapters lora.unmerge_adapters lorafy",
-    "theory": "aligned_distance breakdown claimed_contraction claimed_radius derived_contraction gaussian_constants "
-    "imbalance_certificate late_rate lora.adapter_invariant lora.escape_time lora.final_losses "
+    "theory": "aligned_distance breakdown derived_contraction gaussian_constants "
+    "imbalance_certificate late_loss late_rate lora.adapter_invariant lora.escape_time lora.final_losses "
     "lora.fine_tuning_misalignment lora.growth_rates lora.linear_phase lora.loss_rate lora.misalignment "
     "lora.rank_one_lora_flow lora.scalar_final_point lora.scalar_invariant measured_contraction "
-    "restricted_constants samples_needed spectral_margin surplus_loss surplus_product surplus_rate",
+    "restricted_constants samples_needed spectral_margin surplus_loss surplus_product surplus_rate surplus_rate_error",
 }
 """Public functions that are no kernels."""

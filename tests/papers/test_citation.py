@@ -55,17 +55,17 @@ def test_cite_reads_methods_and_solutions_and_says_each_once():
     assert cite(SimpleNamespace(cites=())) == ""
 
 
+def test_cite_takes_works_that_are_no_papers_here():
+    work = "@article{korpelevich1976,\n  title = {The extragradient method},\n}"
+    assert cite(SimpleNamespace(cites=("seg_rr", work))) == f"{cite('seg_rr')}\n{work}\n"
+
+
 def test_works_that_are_no_papers_here_are_cited_too():
     """Reshuffled Hamiltonian descent rests on a work of its own; extrapolated, on the paper of the scheme as well."""
     method = games.HamiltonianGradient(0.1)
     own = cite(method)
     assert own.startswith("@inproceedings{loizou2020hamiltonian,") and own.count("{") == own.count("}")
     assert cite(games.Richardson(method)) == cite("rr_richardson_vip") + "\n" + own
-
-
-def test_cite_takes_works_that_are_no_papers_here():
-    work = "@article{korpelevich1976,\n  title = {The extragradient method},\n}"
-    assert cite(SimpleNamespace(cites=("seg_rr", work))) == f"{cite('seg_rr')}\n{work}\n"
 
 
 def test_cite_refuses():

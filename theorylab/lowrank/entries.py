@@ -42,7 +42,7 @@ class EntrySampling(Sensing):
 
     @classmethod
     def from_indices(cls, rows: Numbers, columns: Numbers, shape: tuple[int, int]) -> "EntrySampling":
-        """The operator that reads the entries (rows[k], columns[k])."""
+        """Build the operator that reads the entries (rows[k], columns[k])."""
         n1, n2 = pair(shape)
         for name, index in (("rows", rows), ("columns", columns)):
             if not jnp.issubdtype(jnp.asarray(index).dtype, jnp.integer):
@@ -69,21 +69,21 @@ class EntrySampling(Sensing):
         return jnp.asarray(1 / (self.shape[0] * self.shape[1]))
 
     def apply(self, X: Float[Array, "n1 n2"]) -> Float[Array, " m"]:
-        """The entries of X, (m,)."""
+        """Read the entries of X, (m,)."""
         return X[self.rows, self.columns]
 
     def adjoint(self, y: Float[Array, " m"]) -> Float[Array, "n1 n2"]:
-        """The y_k at their places, zero elsewhere."""
+        """Put the y_k at their places, zero elsewhere."""
         return jnp.zeros(self.shape, y.dtype).at[self.rows, self.columns].add(y)
 
     def apply_factors(self, L: Float[Array, "n1 rank"], R: Float[Array, "n2 rank"]) -> Float[Array, " m"]:
-        """The products of rows of L and R, (m,)."""
+        """Multiply rows of L and R, (m,)."""
         return jnp.sum(L[self.rows] * R[self.columns], axis=1)
 
     def factor_gradients(
         self, L: Float[Array, "n1 rank"], R: Float[Array, "n2 rank"], observations: Float[Array, " m"], link: Link
     ) -> tuple[Float[Array, " m"], Float[Array, "n1 rank"], Float[Array, "n2 rank"]]:
-        """The residual and (S R, S' L), through the sampled rows of L and R alone."""
+        """Compute the residual and (S R, S' L) through the sampled rows of L and R alone."""
         of_left, of_right = L[self.rows], R[self.columns]
         residual = jnp.sum(of_left * of_right, axis=1) - observations
         weights = link(residual)[:, None]
@@ -121,9 +121,9 @@ class IdentitySensing(Sensing):
         return jnp.asarray(1 / self.measurements)
 
     def apply(self, X: Float[Array, "n1 n2"]) -> Float[Array, " m"]:
-        """The entries of X in row order, (m,)."""
+        """Read the entries of X in row order, (m,)."""
         return X.reshape(-1)
 
     def adjoint(self, y: Float[Array, " m"]) -> Float[Array, "n1 n2"]:
-        """The same numbers as a matrix."""
+        """Return the same numbers as a matrix."""
         return y.reshape(self.shape)

@@ -130,6 +130,27 @@ def test_words_run_one_after_the_other_and_so_do_numbers_zipped_with_them():
     assert ds.word.values.tolist() == words.values.tolist() and ds.scale.values.tolist() == [1.0, 2.0, 3.0]
 
 
+def test_nothing_is_remembered_of_other_numbers_that_stand_still():
+    """They may choose which array depends on which axis."""
+
+    def made(key, *, word, chosen, rate):
+        return Relax(rate if chosen > 0.5 else 0 * rate + 0.5), Linear(jnp.ones(1), jnp.ones(1) * chosen), jnp.zeros(1)
+
+    def by_problem(key, *, word, chosen, rate):
+        diagonal = rate * jnp.ones(1) if chosen > 0.5 else jnp.ones(1)
+        return Relax(0.5 * jnp.ones(()), 0.0), Linear(diagonal, jnp.ones(1)), jnp.ones(1)
+
+    for build in (made, by_problem):
+        found = {}
+        for chosen in ([0.0, 1.0], [1.0, 0.0]):
+            over = {"word": ["a", "b"], "chosen": xarray.DataArray(chosen, dims="word"), "rate": [0.1, 0.2]}
+            ds = run(over, build, seeds=1, steps=1, record=None)
+            found |= {(tuple(chosen), c): ds.value.values[i, :, 0, 0] for i, c in enumerate(chosen)}
+        for c in (0.0, 1.0):
+            np.testing.assert_array_equal(found[(0.0, 1.0), c], found[(1.0, 0.0), c])
+        assert found[(0.0, 1.0), 1.0][0] != found[(0.0, 1.0), 1.0][1]  # the rates tell apart
+
+
 class Unit(eqx.Module):
     """A module as they are made: arrays, and a function that all cases share."""
 

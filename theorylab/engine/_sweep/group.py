@@ -47,9 +47,10 @@ class Group:
 
         self.system = system
         depends = self._dependence(static)
-        one, self.single = _looked_at(system, axes, draws.wrap(draws.own[0]))
-        example = _placeholder(one.rebuild, self.single)
-        self.method, self.key = example.method, draws.wrap(draws.own[0])
+        self.key = draws.wrap(draws.own[0])
+        loop, self.single = _looked_at(system, axes, self.key)
+        example = _placeholder(loop.rebuild, self.single)
+        self.method = example.method
         dims = sizes(axes)
         outer = _outer(depends, example, dims, request.coupling)
         self.part = Part(
@@ -64,16 +65,18 @@ class Group:
         self.own_keys = request.coupling == "independent" and bool(self.part.inner)
         self.keys, self.streams = self._lane_keys(dims)
         self.shape = len(self.keys), _count(self.inner_places)
-        self.loop = replace(one, levels=self._levels(one))
+        self.loop = replace(loop, levels=self._levels(loop))
 
     def _dependence(self, static: Mapping[str, Any]) -> list[set[str]]:
         rules = self.request.timetable.records, self.request.stops
-        known = kept(rules, self.request.build, static, {name: axis.rest for name, axis in self.axes.items()})
+        # what stands still is concrete, and `build` may look at it
+        still = {name: (axis.rest, None if axis.dims else axis.values) for name, axis in self.axes.items()}
+        known = kept(rules, self.request.build, static, still)
         name = "dependence", tuple(axis.dims for axis in self.axes.values())
         values = {name: axis.values for name, axis in self.axes.items()}
         return known.get(name, values, lambda: dependence(self.system, self.axes))
 
-    def _levels(self, one: Loop) -> Levels:
+    def _levels(self, loop: Loop) -> Levels:
         """How lanes are mapped: the inner level as the method says, the outer one in the way of the device."""
         lanes = self.request.lanes
         mode = "none" if not self.part.inner else self.method.lanes if lanes == "auto" else lanes
@@ -86,9 +89,9 @@ class Group:
             ]
             key = jax.ShapeDtypeStruct(self.keys.shape[1:-1], self.key.dtype)
             name = ("inner", *flags, self.own_keys)
-            state = one.kept.get(name, (wide, key), lambda: inner_dependence(one, wide, key, flags, self.own_keys))
+            state = loop.kept.get(name, (wide, key), lambda: inner_dependence(loop, wide, key, flags, self.own_keys))
         else:
-            count = len(jax.tree.leaves(jax.eval_shape(one.first_state, self.single, self.key)))
+            count = len(jax.tree.leaves(jax.eval_shape(loop.first_state, self.single, self.key)))
             state = [mode == "map"] * count
         return Levels(tuple(self.depends), tuple(state), mode, "around" if around else "inside", self.own_keys)
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import theorylab.diffusion as diffusion
+from theorylab.papers import Size
 
 NOISE = 0.3
 SEEN, HERE = "Figure 2", "derived here"
@@ -35,7 +36,7 @@ class Setting(NamedTuple):
 
 
 ALPHAS = (0.98, 0.95, 50)
-SETTINGS = {
+SETTINGS: dict[Size, Setting] = {
     # ten levels that end where the fifty of the paper do
     "small": Setting(16, 4, 32, (0.904, 0.774, 10), 8, 120, 6.0, (0.2, 0.04), 12, 20),
     # learning rate and batch are not given; the hour and a quarter of a core is extrapolated from 48 of its steps
