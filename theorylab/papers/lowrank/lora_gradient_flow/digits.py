@@ -104,6 +104,8 @@ def panel(name, title) -> Any:
         for start, names, line in (("standard", labels, "-"), ("spectral", lambda _: "", ":")):
             kit.curves(axes, dataset.sel(start=start), name, by="scale", log="", labels=names, linestyle=line)
         axes.set(xlabel="step of Adam", title=title, ylim=(0, 1) if name == "misalignment" else None)
+        if name == "train":
+            axes.plot([], [], ":", color="0.3", label="spectral start instead")
         if name != "misalignment":
             axes.set(yscale="log", yticks=[0.2, 0.5, 1, 2], yticklabels=["0.2", "0.5", "1", "2"])
             axes.yaxis.set_minor_formatter("")

@@ -11,7 +11,7 @@ import theorylab.lowrank as lowrank
 import theorylab.papers.kit as kit
 from theorylab.papers import Claim, Experiment
 
-from .setting import FLOW, RANK, UNIT, flow, layers
+from .flows import FLOW, RANK, UNIT, flow, layers, spectral
 
 DIFFERENCES = {0: 3.0, 2: 2.5, 5: 2.0}
 
@@ -28,7 +28,7 @@ def run(setting, key):
         weights, on, lengths = drawn(seed)
         rates, starts = on["delta"] * on["w2"], scale * lengths[: len(DIFFERENCES)]
         time = UNIT * (np.log(1 / scale) + 8) / rates.min()
-        (A1, B1, A2, B2), loss = flow(weights, lowrank.spectral_init(*weights, RANK, scale * lengths), time)
+        (A1, B1, A2, B2), loss = flow(weights, spectral(weights, scale * lengths), time)
         u, g, v = (on[name] for name in "ugv")
         blocks = np.stack([g @ B1 @ A1 @ v.T, u @ B2 @ A2 @ g.T])
         along = zip(*(values.tolist() for values in (on["delta"], on["w1"], on["w2"], starts)), strict=True)
@@ -36,8 +36,10 @@ def run(setting, key):
         values = {"delta": on["delta"], "w1": on["w1"], "w2": on["w2"], "start": starts}
         theory = {}
         for of in ("claimed", "printed"):
-            phases = lowrank.claims.lora_gradient_flow.phases(*values.values(), printed=of == "printed")
-            theory |= {f"{of}_{name}": value for name, value in phases._asdict().items()}
+            stated = lowrank.claims.lora_gradient_flow.phases(
+                on["delta"], on["w1"], on["w2"], starts, printed=of == "printed"
+            )
+            theory |= {f"{of}_{name}": value for name, value in stated._asdict().items()}
         return {"time": ("step", time), "loss": ("step", loss), "ends": (("layer", "direction"), ends),
                 "products": (("layer", "direction", "step"), np.einsum("ltkk->lkt", blocks)),
                 "off": np.abs(blocks * (1 - np.eye(len(DIFFERENCES)))).max(),

@@ -7,11 +7,11 @@ import numpy as np
 
 import theorylab.engine as tl
 import theorylab.figures as figures
-import theorylab.lowrank as lowrank
 import theorylab.papers.kit as kit
 from theorylab.papers import Claim, Experiment
 
-from .setting import FLOW, RANK, SIGMA, UNIT, flow, gaussian, layers, misalignments, powers, scaled, sizes
+from . import flows
+from .flows import FLOW, RANK, SIGMA, around, layers, scaled
 
 NAMES = ("loss", "misalignment1", "misalignment2", "norm1", "norm2")
 SCALES = (1e-3, 1e-4, 1e-5)
@@ -20,27 +20,27 @@ FIGURE_1 = {"loss": (-12.5, -16.4, -20.2), "misalignment": (-4.8, -6.75, -8.7)} 
 
 
 def run(setting, key):
-    (hidden, seeds, draws), rng, time = setting, tl.keys.generator(key), 5 * UNIT  # 50,000 steps of 1e-4
+    (hidden, seeds, draws), rng, time = setting, tl.keys.generator(key), 5 * flows.UNIT  # 50,000 steps of 1e-4
 
     @cache
     def drawn(draw) -> Any:
-        return *layers(rng, hidden, 1 / 1.05**2, {0: SIGMA}), gaussian(rng, hidden), rng.standard_normal(RANK)
+        return *layers(rng, hidden, 1 / 1.05**2, {0: SIGMA}), flows.gaussian(rng, hidden), rng.standard_normal(RANK)
 
     def measured(seed, start, scale):
         weights, on, begin, lengths = drawn(seed)
-        small, spectral = scaled(begin, scale), lowrank.spectral_init(*weights, RANK, scale * lengths)
-        adapters, loss = flow(weights, small if start == "small" else spectral, time)
-        values = loss, *misalignments(adapters, on), *sizes(adapters)
+        first = scaled(begin, scale) if start == "small" else flows.spectral(weights, scale * lengths)
+        adapters, loss = flows.flow(weights, first, time)
+        values = loss, *flows.misalignments(adapters, on), *flows.sizes(adapters)
         return {name: ("time", one) for name, one in zip(NAMES, values, strict=True)}
 
     def predicted(seed, scale):
         weights, _, begin, _ = drawn(seed)
-        found = lowrank.lora.rank_one_lora_flow(*weights, scaled(begin, scale), time)
+        found = around(weights, scaled(begin, scale), time)
         return {f"{name}_theory": ("time", one) for name, one in found._asdict().items()}
 
     def end(draw, scale):  # of more draws than there are runs: the flow around the direction costs a tenth of the whole
         weights, _, begin, _ = drawn(draw)
-        found = lowrank.lora.rank_one_lora_flow(*weights, scaled(begin, scale), time[[0, -1]], **CHEAP)
+        found = around(weights, scaled(begin, scale), time[[0, -1]], **CHEAP)
         return {f"{name}_end": one[-1] for name, one in found._asdict().items()}
 
     runs = kit.tabulate(measured, seed=range(seeds), start=["small", "spectral"], scale=SCALES)
@@ -112,7 +112,7 @@ EXPERIMENT = Experiment(
     sizes={"small": (20, 1, 24), "paper": (100, 30, 30), "large": (1000, 30, 30)},
     claims=(
         Claim("power_loss", "From small starts the loss ends at a power of the scale.", "Theorem 3.1",
-              kit.estimated(lambda ds: powers(ds.loss_end), ">=", over="draw", quantity="power of the final loss")),
+              kit.estimated(lambda ds: flows.powers(ds.loss_end), ">=", over="draw", quantity="power of the loss")),
         Claim("figure_loss", "At $10^{-12.5}$, $10^{-16.4}$ and $10^{-20.2}$ for the scales $10^{-3}$, $10^{-4}$ and"
               " $10^{-5}$.", MF, printed("loss", "loss")),
         Claim("figure_alignment", r"$1 - \cos$ of the first layer ends at $10^{-4.8}$, $10^{-6.75}$ and $10^{-8.7}$.",

@@ -11,7 +11,7 @@ import theorylab.lowrank as lowrank
 import theorylab.papers.kit as kit
 from theorylab.papers import Claim, Experiment
 
-from .setting import SIGMA, UNIT, as_adapters, flow, gaussian, grown, layers, scaled, sizes
+from .flows import SIGMA, UNIT, as_adapters, flow, gaussian, grown, layers, scaled, sizes
 
 SHARE, STEP = 1e-3, 1e-3  # of the difference, explained: the escape from the first plateau; of descent
 
@@ -25,12 +25,12 @@ def run(setting, key):
         return *layers(rng, hidden, 0.4, {0: difference}), gaussian(rng, hidden)
 
     def one(difference, seed, scale):
-        weights, on, begin = drawn(difference, seed)
+        (W1, W2, target), on, begin = drawn(difference, seed)
         delta, w1, w2 = (float(on[name][0]) for name in ("delta", "w1", "w2"))
         start, time = scaled(begin, scale), UNIT * (np.log(1 / scale) + 2) / (delta * w2)
-        adapters, loss = flow(weights, start, time)
+        adapters, loss = flow((W1, W2, target), start, time)
         along, early = grown(adapters, on), time * delta * w2 <= 3
-        linear = lowrank.lora.linear_phase(*weights, start, time)
+        linear = lowrank.lora.linear_phase(W1, W2, target, start, time)
         off = sizes([part - other for part, other in zip(adapters, linear, strict=True)])[0]
         starts = [float(np.linalg.norm(A @ on[name][0])) for A, name in ((start.A1, "v"), (start.A2, "g"))]
         return {

@@ -10,7 +10,8 @@ import theorylab.lowrank as lowrank
 import theorylab.papers.kit as kit
 from theorylab.papers import Claim, Experiment
 
-from .setting import SIDE, SIGMA, UNIT, as_adapters, flow, gaussian, grown, layers, misalignments, powers, scaled, sizes
+from . import flows
+from .flows import SIDE, SIGMA, around, grown, layers, powers, scaled
 
 RATIOS, SCALES, PLACES = (1 / 1.05**2, 1 / 4, 1 / 100), (1e-3, 1e-4, 1e-5), {"top": 0, "bottom": SIDE - 1}
 
@@ -21,21 +22,21 @@ def run(setting, key):
     @cache
     def drawn(pair, ratio, seed) -> Any:
         del seed
-        return *layers(rng, hidden, ratio, {PLACES[pair]: SIGMA}), gaussian(rng, hidden)
+        return *layers(rng, hidden, ratio, {PLACES[pair]: SIGMA}), flows.gaussian(rng, hidden)
 
     def one(pair, ratio, seed, scale):
         weights, on, begin = drawn(pair, ratio, seed)
         wait, start = np.log(1 / scale), scaled(begin, scale)
         # the end of the first sub-phase, and much later; in between nothing is read
-        time = np.linspace(2 / (5 - ratio) * wait, wait + 40, len(UNIT)) / (SIGMA * on["w2"][0])
-        theory = lowrank.lora.rank_one_lora_flow(*weights, start, time[[0, -1]])
-        adapters = as_adapters(*(part[[0, -1]] for part in flow(weights, start, time)[0]))
-        (norm1, norm2), along = sizes(adapters), grown(adapters, on)
-        values = {"misalignment": misalignments(adapters, on)[0], "misalignment_theory": theory.misalignment1,
+        time = np.linspace(2 / (5 - ratio) * wait, wait + 40, len(flows.UNIT)) / (SIGMA * on["w2"][0])
+        theory = around(weights, start, time[[0, -1]])
+        adapters = flows.as_adapters(*(part[[0, -1]] for part in flows.flow(weights, start, time)[0]))
+        (norm1, norm2), along = flows.sizes(adapters), grown(adapters, on)
+        values = {"misalignment": flows.misalignments(adapters, on)[0], "misalignment_theory": theory.misalignment1,
                   "imbalance": (norm1 / norm2) ** 2, "imbalance_theory": (theory.norm1 / theory.norm2) ** 2,
                   "rest": rest(adapters, on), "grown1": along[0], "grown2": along[1]}  # fmt: skip
         return {name: ("when", value) for name, value in values.items()} | {
-            "begin": np.hypot(*sizes(start)), "w2": on["w2"][0]}  # fmt: skip
+            "begin": np.hypot(*flows.sizes(start)), "w2": on["w2"][0]}  # fmt: skip
 
     table = kit.tabulate(one, pair=pairs, ratio=RATIOS, seed=range(seeds), scale=scales)
     return table.assign_coords(when=["aligning", "end"])

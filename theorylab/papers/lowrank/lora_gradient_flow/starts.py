@@ -8,7 +8,7 @@ import theorylab.lowrank as lowrank
 import theorylab.papers.kit as kit
 from theorylab.papers import Claim, Experiment
 
-from .setting import FLOW, UNIT, as_adapters, flow
+from .flows import FLOW, UNIT, as_adapters, flow
 
 STARTS = {"top": "top singular vectors", "bottom": "bottom singular vectors", "spectral": "spectral", "small": "small"}
 PLACES = {"top": 0, "bottom": 1}

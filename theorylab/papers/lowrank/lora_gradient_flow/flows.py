@@ -41,11 +41,24 @@ def scaled(start, scale) -> Any:
     return as_adapters(*(scale * one for one in start))
 
 
+def spectral(weights, lengths) -> Any:
+    """The spectral start with rows of such lengths."""
+    W1, W2, target = weights
+    return lowrank.spectral_init(W1, W2, target, RANK, lengths)
+
+
+def around(weights, start, time, **tolerances) -> Any:
+    """What is predicted of a small start: the flow around the one direction."""
+    W1, W2, target = weights
+    return lowrank.lora.rank_one_lora_flow(W1, W2, target, start, time, **tolerances)
+
+
 def flow(weights, start, time) -> Any:
     """Adapters and loss along the flow: lane by lane, since each steps as it needs, and one program serves all."""
     import jax
 
-    found = lowrank.two_layer_lora_flow(*jax.tree.map(jax.numpy.asarray, (*weights, start, time)), **FLOW)
+    (W1, W2, target), start, time = jax.tree.map(jax.numpy.asarray, (weights, start, time))
+    found = lowrank.two_layer_lora_flow(W1, W2, target, start, time, **FLOW)
     return as_adapters(*map(np.asarray, found.adapters)), np.asarray(found.loss)
 
 
