@@ -1,12 +1,17 @@
 """House rules of every test: strict promotion, eight virtual CPU devices, both precisions, a warm compilation cache."""
 
+import collections
 import contextlib
+import functools
 import gc
 import io
 import os
 import pathlib
+import re
 import runpy
+import textwrap
 import types
+from typing import Any, NamedTuple
 
 import jax
 import jaxtyping
@@ -40,26 +45,109 @@ jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(__file__).parent
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
-ROOMS = {pathlib.Path(__file__).parent / "tests" / name for name in ("games", "lowrank", "diffusion")}
+BUDGET = 20  # CPU seconds, cold, of a paper's own tests and doctests
 QUICK = "--xla_cpu_use_fusion_emitters=false" if jax.__version_info__ < (0, 11) else ""  # 0.12 knows it no more
 
 
-def _start_xla():
+def pytest_addoption(parser):
+    parser.addoption("--optimised", action="store_true", help="compile as users do, not as fast as tests can")
+
+
+def pytest_configure(config):
     """XLA with its older code generator for CPUs, which compiles in two thirds of the time: compiling is most of what
     tests cost. What they start as processes of their own, as users do, keeps the default."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XLA_FLAGS", " ".join(filter(None, [os.environ.get("XLA_FLAGS"), QUICK])))
-        jax.devices()  # the flags are read once, here
+    if QUICK and not config.getoption("optimised"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XLA_FLAGS", " ".join(filter(None, [os.environ.get("XLA_FLAGS"), QUICK])))
+            jax.devices()  # the flags are read once, here
 
 
-if QUICK:
-    _start_xla()
+@functools.cache
+def papers():
+    """The room of every paper: not imported with this file, so that types are checked there too."""
+    from theorylab.papers import slugs
+
+    return slugs()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item):
-    """In the rooms mathematics is tested, many small programs once each: there LLVM need not optimise either."""
-    jax.config.update("jax_disable_most_optimizations", not ROOMS.isdisjoint(item.path.parents))
+    """In the rooms mathematics is tested, many small programs once each: there LLVM need not optimise either, nor
+    where the contract runs their examples."""
+    from theorylab._names import rooms
+
+    top, folder, *_ = item.path.relative_to(item.config.rootpath).parts
+    small = top == "tests" and (folder in rooms() or item.path.name in ("test_kernels.py", "test_methods.py"))
+    jax.config.update("jax_disable_most_optimizations", small and not item.config.getoption("optimised"))
+    item.stash[CLOCK] = cpu_seconds()
+
+
+CLOCK = pytest.StashKey[float]()
+
+
+def cpu_seconds():
+    """Of this process, of all its threads, and of the processes that it has started and that have ended."""
+    return sum(os.times()[:4])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    now = cpu_seconds()
+    report.cpu_seconds, item.stash[CLOCK] = now - item.stash[CLOCK], now
+    return report
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What the tests cost: by folder, and of each paper those whose name has its slug, after a compilation cache."""
+    by_folder, by_paper = collections.Counter(), collections.Counter()
+    own = re.compile(rf"(?<![A-Za-z0-9_])(?:test_)?({'|'.join(papers())})(?![A-Za-z0-9_])")
+    for report in (each for reports in terminalreporter.stats.values() for each in reports):
+        if seconds := getattr(report, "cpu_seconds", 0.0):
+            top, *folders = report.nodeid.partition("::")[0].split("/")[:-1] or ["."]
+            by_folder["doctests" if top == "theorylab" else "/".join([top, *folders[:1]])] += seconds
+            by_paper.update({slug: seconds for slug in own.findall(report.nodeid)[:1]})
+    for name, spent in (("folder", by_folder), ("paper", by_paper)):
+        if spent:
+            each = ", ".join(f"{key} {seconds:.1f}" for key, seconds in spent.most_common())
+            total = f"{spent.total():.0f} in all, {spent.total() / len(spent):.1f} on average"
+            terminalreporter.write_line(textwrap.fill(f"CPU seconds by {name}: {each} ({total})", 120))
+    over = [slug for slug, seconds in by_paper.items() if seconds > BUDGET]
+    if over:
+        terminalreporter.write_line(f"more than {BUDGET} CPU seconds: {', '.join(over)}", yellow=True)
+
+
+class Ran(NamedTuple):
+    """A small experiment as `theorylab run` runs it: its data, what its claims say of them, and its CPU seconds."""
+
+    dataset: Any
+    verdicts: list
+    seconds: float
+
+
+@pytest.fixture(scope="session")
+def ran():
+    """`ran(paper, experiment)`: each runs once, for every test that asks."""
+    from theorylab.report.experiments import decide, make
+
+    @functools.cache
+    def once(slug, name):
+        from theorylab.papers import find
+
+        paper = find(slug)
+        experiment = {each.name: each for each in paper.experiments}[name]
+        asked = {"size": "small", "seed": 0, "precision": paper.precision}
+        with jax.numpy_dtype_promotion("standard"):
+            before = cpu_seconds()
+            dataset = make(experiment, **asked)
+            seconds = cpu_seconds() - before
+
+            def again(needed):
+                return make(experiment, **asked, again=True) if needed else None
+
+            return Ran(dataset, decide(experiment, dataset, again), seconds)
+
+    return lambda paper, experiment: once(paper.slug, experiment.name)
 
 
 @pytest.fixture(params=["float32", "float64"])

@@ -13,6 +13,8 @@ import pytest
 import theorylab
 import theorylab.papers
 from theorylab import cli
+from theorylab.report import committed
+from theorylab.report.digests import digest
 
 TOY = """
 from theorylab.papers import Claim, Experiment, Paper, Verdict
@@ -96,7 +98,7 @@ def test_exit_status_and_pure_json(theorylab_, slug, size, status):
     assert code == status and "noise" in err
     assert list(row) == ["paper", "claim", "source", "statement", "expected", "why",
                          "verdict", "measured", "predicted", "relation", "tolerance",
-                         "quantity", "statistical"]  # fmt: skip
+                         "quantity", "statistical", "again"]  # fmt: skip
     assert (row["measured"] is None) == (slug == "toy_nan") == (row["verdict"] == "undecided")
 
 
@@ -131,7 +133,9 @@ def test_check_covers_several_and_fails_with_one(theorylab_):
         (("list", "--room", "toy"), "did you mean 'toys'?"),
         (("list", "--status", "fail"), "did you mean 'fails'?"),
         (("lst",), "did you mean 'list'?"),
-        (("check",), "--all"),
+        (("check",), "--all or --stale"),
+        (("check", "--all", "--stale"), "--all or --stale"),
+        (("check", "toy_holds", "--stale"), "--all or --stale"),
         (("run", "toy_holds", "--jsn"), "--json"),
         (("run",), "required"),
     ],
@@ -200,6 +204,47 @@ def test_list_filters(theorylab_):
 
     assert set(slugs("--room", "toys")) == set(PAPERS) and "seg_rr" in slugs()
     assert set(slugs("--room", "toys", "--status", "fails")) == {"toy_contradicted", "toy_surprise"}
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """Results as a clone has them, of all papers but two: one has none, and those of the other are of other code."""
+    for slug in theorylab.papers.slugs():
+        (tmp_path / "results" / slug).mkdir(parents=True)
+        code = "other" if slug == "toy_many" else digest(slug)
+        (tmp_path / "results" / slug / "claims.json").write_text(json.dumps({"digest": code}))
+    (tmp_path / "results" / "toy_holds" / "claims.json").unlink()
+    monkeypatch.setattr(committed, "RESULTS", tmp_path / "results")
+    return tmp_path / "results"
+
+
+def test_results_of_other_code_are_listed_checked_and_told(theorylab_, results):
+    cards = json.loads(theorylab_("list", "--stale", "--json")[1])
+    assert [card["slug"] for card in cards] == ["toy_holds", "toy_many"]
+    code, out, err = theorylab_("check", "--stale", "--json")
+    assert code == 1 and {row["paper"] for row in json.loads(out)} == {"toy_holds", "toy_many"}
+    assert (
+        "results in git are not those of this code: toy_holds, toy_many; python -m theorylab.report.pages runs" in err
+    )
+    assert "results in git" not in theorylab_("check", "toy_nan")[2]
+    for slug in ("toy_holds", "toy_many"):
+        (results / slug / "claims.json").write_text(json.dumps({"digest": digest(slug)}))
+    code, out, err = theorylab_("check", "--stale")
+    assert (code, out) == (0, "") and "no code has changed" in err
+
+
+def test_an_installed_package_has_no_results(theorylab_, monkeypatch, tmp_path):
+    monkeypatch.setattr(committed, "RESULTS", tmp_path / "none")
+    code, out, err = theorylab_("check", "--stale")
+    assert (code, out) == (1, "") and "results stand in a clone" in err and "Traceback" not in err
+
+
+def test_cpu_seconds_are_told_and_too_many_are_flagged(theorylab_, monkeypatch):
+    code, out, err = theorylab_("check", "toy_holds", "toy_contradicted")
+    assert out.count("/small (0 CPU seconds)") == 2 and "more than" not in err
+    monkeypatch.setattr(cli, "CPU_SECONDS", 0)
+    code, out, err = theorylab_("check", "toy_holds", "toy_contradicted")
+    assert code == 0 and "more than the 0 CPU seconds that a paper's small run may take: toy_holds 0, toy_cont" in err
 
 
 def test_list_counts_under_a_header(theorylab_):

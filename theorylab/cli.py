@@ -17,9 +17,12 @@ import tyro
 from tyro.conf import Positional
 
 from theorylab import __version__
-from theorylab.papers import Paper, Size, UnknownName, choose, cite, find, plain, slugs
+from theorylab.papers import Paper, Size, cite, find, plain, slugs
+from theorylab.papers.registry import UnknownName, choose
 
 # jax, xarray, matplotlib and rich load inside the commands that use them: `list`, `show` and `cite` answer at once
+
+CPU_SECONDS = 20  # of a paper's small run, with its compile
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class List:
     """only those of this room"""
     status: str | None = None
     """only those whose worst expected verdict is this: holds, fails, undecided"""
+    stale: bool = False
+    """only those whose committed results, in a clone, are not of their present code"""
     json: bool = False
     """JSON on stdout"""
 
@@ -39,7 +44,8 @@ class List:
             choose("room", self.room, sorted(set(rooms.values())))
         if self.status is not None:
             choose("status", self.status, ("holds", "fails", "undecided"))
-        papers = [find(slug) for slug, room in rooms.items() if self.room in (None, room)]
+        kept = _stale() if self.stale else rooms
+        papers = [find(slug) for slug, room in rooms.items() if self.room in (None, room) and slug in kept]
         papers = [paper for paper in papers if self.status in (None, paper.status)]
         if self.json:
             _print_json([_card(paper) for paper in papers])
@@ -113,6 +119,8 @@ class Check:
     slugs: Positional[tuple[str, ...]] = ()
     all: bool = False
     """every paper"""
+    stale: bool = False
+    """every paper whose committed results, in a clone, are not of its present code"""
     size: str = "small"
     """small: seconds; paper: the paper's own setting; large: for an accelerator"""
     out: Path = Path("runs")
@@ -121,8 +129,11 @@ class Check:
     """JSON on stdout"""
 
     def __call__(self) -> int:
-        papers = [find(slug) for slug in _several("check", self.slugs, self.all)]
-        return _run(papers, self.size, self.out, self.json)
+        _in_one_way("check", "--all or --stale", self.slugs, self.all, self.stale)
+        chosen = self.slugs or (_stale() if self.stale else slugs())
+        if not chosen:
+            print("nothing to check: no code has changed since the results were committed", file=sys.stderr)
+        return _run([find(slug) for slug in chosen], self.size, self.out, self.json) if chosen else 0
 
 
 @dataclass(frozen=True)
@@ -134,7 +145,8 @@ class Cite:
     """every paper"""
 
     def __call__(self) -> int:
-        print(cite(_several("cite", self.slugs, self.all)), end="")
+        _in_one_way("cite", "--all", self.slugs, self.all)
+        print(cite(self.slugs or tuple(slugs())), end="")
         return 0
 
 
@@ -146,7 +158,7 @@ class Doctor:
     """JSON on stdout"""
 
     def __call__(self) -> int:
-        from theorylab.report import examine
+        from theorylab.report.doctor import examine
 
         start_jax("paper")
         findings = examine(cache_folder())
@@ -269,17 +281,23 @@ def start_jax(size: Size) -> int:
     return process
 
 
-def _several(verb: str, chosen: Sequence[str], every: bool) -> Sequence[str]:
-    """The slugs that a command on several papers is for."""
-    if every == bool(chosen):
-        raise UnknownName(f"{verb} which papers? give their slugs (`theorylab list` shows them), or --all")
-    return chosen or tuple(slugs())
+def _in_one_way(verb: str, options: str, *ways: Any) -> None:
+    """Refuse a command on several papers that says in no way, or in two, which they are."""
+    if sum(map(bool, ways)) != 1:
+        raise UnknownName(f"{verb} which papers? give their slugs (`theorylab list` shows them), or {options}")
+
+
+def _stale() -> list[str]:
+    from theorylab.report import committed
+
+    return committed.stale(committed.RESULTS)
 
 
 def _run(papers: Sequence[Paper], size: str, out: Path, as_json: bool, **asked: Any) -> int:
     size = cast(Size, choose("size", size, get_args(Size)))
     first = start_jax(size) == 0
-    from theorylab.report import closing, run, table
+    from theorylab.report import run
+    from theorylab.report.claims import closing, table
     from theorylab.report.times import promise
 
     say: Callable[[str], Any] = partial(print, file=sys.stderr, flush=True) if first else lambda line: None
@@ -300,11 +318,30 @@ def _run(papers: Sequence[Paper], size: str, out: Path, as_json: bool, **asked: 
             console.print(table(results))
         print(f"{text.get()}{closing(results)}\n")
         for report in reports:
-            print(f"data and figures: {report.folder}")
+            print(f"data and figures: {report.folder} ({sum(report.seconds.values()):.0f} CPU seconds)")
+    if size == "small" and not asked.get("experiment"):
+        _say_what_rots(papers, reports, out, say)
     unexpected = [f"{result.paper.slug}: {result.claim.id}" for result in results if not result.as_expected]
     if unexpected:
         say(f"not as expected: {', '.join(unexpected)}")
     return 1 if unexpected else 0
+
+
+def _say_what_rots(papers: Sequence[Paper], reports: Sequence[Any], out: Path, say: Callable[[str], Any]) -> None:
+    """Which of these papers take too long, and which have results in git that are not those of their code."""
+    from theorylab.report.committed import RESULTS, is_stale
+
+    took = {paper.slug: sum(report.seconds.values()) for paper, report in zip(papers, reports, strict=True)}
+    slow = [f"{slug} {seconds:.0f}" for slug, seconds in took.items() if seconds > CPU_SECONDS]
+    if slow:
+        say(f"more than the {CPU_SECONDS} CPU seconds that a paper's small run may take: {', '.join(slow)}")
+    known = took.keys() & slugs() if RESULTS.is_dir() else ()
+    rotten = sorted(slug for slug in known if is_stale(slug, RESULTS))
+    if rotten:
+        say(
+            f"results in git are not those of this code: {', '.join(rotten)};"
+            f" python -m theorylab.report.pages {out} {RESULTS} renews them"
+        )
 
 
 def _card(paper: Paper) -> dict[str, Any]:

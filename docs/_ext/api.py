@@ -18,6 +18,7 @@ from typing import Any
 from sphinx.util.inspect import signature, stringify_signature
 
 import theorylab
+from theorylab._names import rooms
 
 ROOT = Path(theorylab.__path__[0])
 WHOLE = 16  # names that one page shows
@@ -96,19 +97,24 @@ def _put(page: Page, public: str, item: Any, shown: dict[int, str]) -> None:
         shown[id(item)] = f"{page.name}.{public}"
 
 
+def _raw(item: Any) -> Any:
+    """A function as its module has it: that of a package is another, which checks its arguments."""
+    return inspect.unwrap(item) if callable(item) else item
+
+
 def _home(item: Any) -> str:
     """Where it is defined; papers and rooms know the engine's names by its package."""
-    module = getattr(item, "__module__", "")
+    module = getattr(_raw(item), "__module__", "")
     return f"{module}.{getattr(item, '__name__', '')}"
 
 
 def _index(listed: list[Page]) -> str:
-    rooms = {f"theorylab.{room}" for room in theorylab.papers.slugs().values()}
+    named = {f"theorylab.{room}" for room in rooms()}
     papers = {"theorylab.papers", "theorylab.report", "theorylab.figures"}
     groups: dict[str, list[Page]] = {"Run": [], "Rooms": [], "Papers": [], "Beneath": []}
     for page in listed:
         of_run = page.name == "theorylab" or page.name.startswith("theorylab.engine")
-        group = "Run" if of_run else "Rooms" if page.name in rooms else "Papers" if page.name in papers else "Beneath"
+        group = "Run" if of_run else "Rooms" if page.name in named else "Papers" if page.name in papers else "Beneath"
         groups[group].append(page)
     parts = [
         "# API reference\n\nEvery public name, as `import theorylab as tl` gives it: `theorylab.games` is `tl.games`."
@@ -172,7 +178,7 @@ def _origin(page: Page, name: str) -> str:
     not know."""
     item, stub = page.items[name], Path(str(page.module.__file__)).with_suffix(".pyi")
     if typing.get_origin(item) is None or not stub.exists():
-        return getattr(item, "__module__", page.name)
+        return getattr(_raw(item), "__module__", page.name)
     imports = [node for node in ast.walk(ast.parse(stub.read_text())) if isinstance(node, ast.ImportFrom)]
     return next(f"{page.name}.{node.module}" for node in imports if name in [alias.name for alias in node.names])
 
@@ -205,11 +211,12 @@ def _entry(package: str, name: str, item: Any, links: dict[str, str]) -> str:
 
 
 def _alias(package: str, name: str, item: Any) -> str:
-    """The other name by which code knows it: the engine's at the top level, elsewhere that of its own module."""
-    engine = importlib.import_module("theorylab.engine")
-    if package == "theorylab" and getattr(engine, name, None) is item:
-        return f"theorylab.engine.{name}"
-    return f"{item.__module__}.{item.__qualname__}"
+    """The other name by which code knows it: the engine's at the top level, a room's of what a package within it has,
+    elsewhere that of its own module."""
+    other = importlib.import_module(package.rpartition(".")[0] or "theorylab.engine")
+    if getattr(other, name, None) is item:
+        return f"{other.__name__}.{name}"
+    return f"{_raw(item).__module__}.{item.__qualname__}"
 
 
 def _members(item: type) -> list[tuple[str, Any]]:

@@ -12,9 +12,10 @@ import pytest
 import theorylab as tl
 from tests.contract.test_docstrings import PUBLIC
 from tests.faults.calls import calls, public
+from theorylab.numerics.guard import is_checked
 
 # a key or a seed by `as_key`, which has a look of its own
-ANY = {"minimise", "solve", "sweep", "fit", "as_key"}
+ANY = {"minimise", "solve", "sweep", "fit", "race", "as_key"}
 # the engine calls what a user writes, with a key
 ABSTRACT = {"Method.init", "Method.step", "Mixture.sample"}
 
@@ -32,13 +33,13 @@ def with_keys():
 
 
 def test_every_key_may_be_a_seed():
-    """The annotation says so, and `checked` makes it so."""
+    """The annotation says so, and the package, which checks, makes it so."""
     found = [f for f in with_keys() if f.__name__ not in ANY and f.__qualname__ not in ABSTRACT]
     assert len(found) > 60
     for function in found:
         hint = inspect.signature(function).parameters["key"].annotation
         assert set(get_args(tl.numerics.Key)) <= set(get_args(hint)), f"{function.__qualname__}: annotate key as Key"
-        assert hasattr(function, "__wrapped__"), f"{function.__qualname__}: decorate it with checked"
+        assert is_checked(function), f"{function.__qualname__}: a package has it without its checks"
 
 
 @pytest.mark.parametrize("seed", [7, np.int64(7), np.uint8(7)])

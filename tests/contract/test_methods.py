@@ -1,4 +1,4 @@
-"""What every method promises: each one finds itself here, and runs its example of `examples.py`."""
+"""What every method promises: each one finds itself here, and runs its example of `tests/<room>/examples.py`."""
 
 import importlib
 import inspect
@@ -13,9 +13,10 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import theorylab as tl
-from tests.contract.examples import EXAMPLES
+from tests.contract.examples import found
 from theorylab.engine.status import INVALID, MAX_STEPS
 
+EXAMPLES = found("METHODS")
 KEY, OTHER_KEY = jax.random.key(0), jax.random.key(7)
 STEPS, BORDER = 20, 8
 WHOLE, FIRST, REST = (0, 8, 20), (0, 4, 8), (12, 16, 20)  # three rows in every run, so that one program serves all
@@ -31,11 +32,11 @@ def concrete_methods():
 
 
 def test_every_method_has_an_example():
-    found = set(concrete_methods())
-    missing = sorted(f"{one.__module__}.{one.__qualname__}" for one in found - set(EXAMPLES))
-    assert not missing, f"{missing} run in no contract test: give each an Example in tests/contract/examples.py"
-    gone = sorted(one.__qualname__ for one in set(EXAMPLES) - found)
-    assert not gone, f"tests/contract/examples.py has examples of {gone}, which are no concrete methods of the library"
+    methods = set(concrete_methods())
+    missing = sorted(f"{one.__module__}.{one.__qualname__}" for one in methods - set(EXAMPLES))
+    assert not missing, f"{missing} run in no contract test: give each an Example in tests/<room>/examples.py"
+    gone = sorted(one.__qualname__ for one in set(EXAMPLES) - methods)
+    assert not gone, f"there are examples of {gone}, which are no concrete methods of the library"
 
 
 @pytest.fixture(scope="module", params=EXAMPLES, ids=lambda method: method.__name__)
@@ -116,9 +117,14 @@ def test_the_state_is_a_fixed_point_of_step(make, dtype, number):
         assert not jnp.issubdtype(leaf.dtype, jnp.inexact) or leaf.dtype == dtype
 
 
-def test_a_sweep_is_a_python_loop_of_solves(make, dtype):
-    example = make(dtype)
-    dataset = sweep(example)
+def test_it_passes_what_users_check_theirs_with(make):
+    """In single precision; the tests below are in double."""
+    example = make("float32")
+    tl.engine.check_method(example.method(**{example.axis: example.values[1]}), example.problem(1.0), example.x0)
+
+
+def test_a_sweep_is_a_python_loop_of_solves(example, swept):
+    dataset = swept
     assert (dataset.status == MAX_STEPS).all()
     for seed, i in ((0, 0), (0, 1), (0, 2), (1, 1)):  # each solve is traced anew
         value = example.values[i]
@@ -166,7 +172,7 @@ def test_going_on_at_a_chunk_border_is_the_undisturbed_run(example, whole):
 
 
 def test_an_interrupted_store_goes_on_to_the_undisturbed_run(example, whole, tmp_path, monkeypatch):
-    monkeypatch.setattr("theorylab.engine.store.Store.seconds", 0.0)  # a checkpoint at every border
+    monkeypatch.setattr("theorylab.engine._disk.store.Store.seconds", 0.0)  # a checkpoint at every border
 
     def stop(step, row):
         if step == BORDER:

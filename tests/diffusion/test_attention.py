@@ -94,10 +94,10 @@ def test_one_scale_for_all_levels_or_one_for_each():
 
 
 def test_the_paper_starts_from_no_attention_and_random_scales():
-    start = MeanDenoisingAttention.initial(jax.random.key(0), d=64, steps=4000)
+    start = MeanDenoisingAttention.initial(jax.random.key(0), d=64, levels=4000)
     assert not start.W.any() and start.W.shape == (64, 64)
     assert abs(float(jnp.var(start.v)) * 64 - 1) < 5 * np.sqrt(2 / 4000)
-    ones = MeanDenoisingAttention.initial(jax.random.key(0), d=2, steps=3, v=1.0)
+    ones = MeanDenoisingAttention.initial(jax.random.key(0), d=2, levels=3, v=1.0)
     np.testing.assert_array_equal(ones.v, np.ones(3))
 
 

@@ -126,3 +126,47 @@ def test_the_first_step_attends_to_the_same_pattern():
 def test_bad_input_is_named(call, match):
     with pytest.raises(ValueError, match=match):
         call()
+
+
+def test_errors_of_attention_have_the_exact_means():
+    """At W = 0, where all of them are known."""
+    schedule, P, n = diffusion.Schedule.linear_alpha(0.9, 0.7, 3), 5, 6000
+    t = jnp.arange(n) % 3
+    for active in (1, 3):
+        law = diffusion.MultiTokenMixture(2 * np.eye(4), [0.1, 0.2, 0.3, 0.4], active=active, noise=0.5)
+        x0, labels = law.sample(jax.random.key(active), tokens=P, batch=n)
+        noise = jnp.asarray(np.random.default_rng(active).normal(size=x0.shape))
+        model = diffusion.MeanDenoisingAttention(np.zeros((4, 4)), diffusion.ideal_scales(law, schedule))
+        found = jax.jit(diffusion.attention_errors)(model, law, schedule, x0, labels, t=t, noise=noise)
+        risk = float(diffusion.initial_risk(law, schedule, P, model.v))
+        pairs = float(jnp.mean(jnp.sum(law.proportions() ** 2, axis=1)))
+        alpha_bar = schedule.alpha_bar
+        expected = {
+            "risk": risk,
+            "excess": risk - float(diffusion.oracle_risk(law, schedule)),
+            "mean_error": float(jnp.mean(law.variance(alpha_bar) / P + (1 - 1 / P) * alpha_bar * law.spread())),
+            "mass": pairs + (1 - pairs) / P,
+        }
+        for name, value in expected.items():
+            draws = np.asarray(getattr(found, name)).reshape(-1, 3).mean(axis=1)  # each has all levels
+            assert abs(draws.mean() - value) < 4 * draws.std() / np.sqrt(len(draws)) + 1e-12, (active, name)
+
+
+def test_the_problem_of_infinitely_many_tokens():
+    """Its loss has the exact risk without attention, and the Bayes risk at the matrices that are the Bayes denoiser."""
+    means, a, rho = 2 * np.eye(3)[:2], 0.6, 0.5
+    problem = diffusion.AttentionLimit(means, [0.3, 0.7], rho, alpha_bar=a, batch=50)
+    s2, still = float(problem.variance), problem.without_attention()
+    keys = jax.random.split(jax.random.key(0), 400)
+    losses = jax.jit(lambda x: jax.vmap(lambda key: problem.loss(x, key))(keys))
+    without = np.asarray(losses((jnp.zeros((3, 3)), still.S, still.V)))
+    assert abs(without.mean() - still.risk) < 4 * without.std() / 20
+    scale, eye = np.sqrt(1 - a) / s2, np.eye(3)
+    best = np.asarray(losses((eye / s2, 2 * scale * eye, -scale * eye)))
+    law = diffusion.GaussianMixture(means, rho**2, [0.3, 0.7])
+    bayes = 3 * diffusion.bayes_risk(law, diffusion.Schedule.from_alphas([a]), 1, key=1, samples=20_000)
+    assert abs(best.mean() - bayes.value) < 4 * np.hypot(best.std() / 20, bayes.standard_error)
+    # a skip that is held has no gradient
+    slopes = jax.grad(diffusion.AttentionLimit(means, [0.3, 0.7], rho, alpha_bar=a, batch=50, skip=0.0).loss)
+    W, S, V = slopes((0.1 * eye, still.S, still.V), keys[0])
+    assert np.abs(S).max() == 0 < np.abs(W).max() and np.abs(V).max() > 0

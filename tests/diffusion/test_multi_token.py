@@ -9,6 +9,7 @@ import pytest
 
 from theorylab import diffusion
 from theorylab.diffusion import multi_token
+from theorylab.diffusion.claims import ddpm_multitoken_gmm as claims
 
 WEIGHTS = np.asarray([0.1, 0.2, 0.3, 0.4])
 PATTERNS = np.random.default_rng(0).normal(size=(4, 3)) + 1  # neither orthogonal nor centred
@@ -89,12 +90,12 @@ def test_frequencies_at_the_ends_and_their_bound():
     assert np.allclose(law(1).pattern_frequencies(), 0.25, rtol=1e-15)
     assert np.allclose(law(4).pattern_frequencies(), WEIGHTS, rtol=1e-15)
     for active in range(1, 5):
-        frequencies, bound = np.asarray(law(active).pattern_frequencies()), diffusion.claimed_frequencies(law(active))
+        frequencies, bound = np.asarray(law(active).pattern_frequencies()), claims.frequencies(law(active))
         assert frequencies.sum() == pytest.approx(1, rel=1e-14)
         assert np.all(bound <= frequencies * (1 + 1e-14))
         assert np.allclose(bound, frequencies, rtol=1e-14) == (active in (1, 4))
     one = diffusion.MultiTokenMixture([[1.0]], [1.0], active=1, noise=0.0)
-    assert diffusion.claimed_frequencies(one).tolist() == [1.0]
+    assert claims.frequencies(one).tolist() == [1.0]
 
 
 def test_the_rarest_pattern_grows_rarer_with_more_active_ones():

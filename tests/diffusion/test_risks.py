@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from theorylab import diffusion
+from theorylab.diffusion.claims import ddpm_multitoken_gmm as claims
 
 # patterns neither orthogonal nor centred, unequal weights: nothing that the paper assumes
 PATTERNS, WEIGHTS = np.random.default_rng(0).normal(size=(4, 3)) + 1, np.asarray([0.1, 0.2, 0.3, 0.4])
@@ -63,12 +64,12 @@ def errors_off(draws, expected):
 
 def test_risks_at_every_level(simulated):
     mixture, found, _, _ = simulated
-    bayes = diffusion.bayes_risks(mixture, SCHEDULE, TOKENS, key=jax.random.key(3), samples=4000)
+    bayes = diffusion.bayes_risk(mixture, SCHEDULE, TOKENS, key=jax.random.key(3), samples=4000, by_level=True)
     expected = (
-        diffusion.oracle_risks(mixture, SCHEDULE),
+        diffusion.oracle_risk(mixture, SCHEDULE, by_level=True),
         bayes.value,
-        diffusion.ideal_risks(mixture, SCHEDULE, TOKENS),
-        diffusion.initial_risks(mixture, SCHEDULE, TOKENS, V),
+        diffusion.ideal_risk(mixture, SCHEDULE, TOKENS, by_level=True),
+        diffusion.initial_risk(mixture, SCHEDULE, TOKENS, V, by_level=True),
     )
     for k, values in enumerate(expected):
         assert errors_off(found[:, :, k], values).max() < 4
@@ -80,15 +81,12 @@ def test_risks_at_every_level(simulated):
 
 def test_averages_over_the_levels(simulated):
     mixture = simulated[0]
-    for one, many, rest in (
-        (diffusion.oracle_risk, diffusion.oracle_risks, ()),
-        (diffusion.ideal_risk, diffusion.ideal_risks, (TOKENS,)),
-        (diffusion.initial_risk, diffusion.initial_risks, (TOKENS, V)),
-    ):
-        assert float(one(mixture, SCHEDULE, *rest)) == pytest.approx(float(many(mixture, SCHEDULE, *rest).mean()))
+    for risk, *rest in ((diffusion.oracle_risk,), (diffusion.ideal_risk, TOKENS), (diffusion.initial_risk, TOKENS, V)):
+        levels = risk(mixture, SCHEDULE, *rest, by_level=True)
+        assert float(risk(mixture, SCHEDULE, *rest)) == pytest.approx(float(levels.mean()))
     drawn = {"key": jax.random.key(3), "samples": 50}
     value, error = diffusion.bayes_risk(mixture, SCHEDULE, TOKENS, **drawn)
-    levels = diffusion.bayes_risks(mixture, SCHEDULE, TOKENS, **drawn)
+    levels = diffusion.bayes_risk(mixture, SCHEDULE, TOKENS, **drawn, by_level=True)
     assert float(value) == pytest.approx(float(levels.value.mean()))
     assert float(error) <= float(levels.standard_error.mean()) * (1 + 1e-12)  # of one mean, at most the mean of them
 
@@ -129,14 +127,14 @@ def test_formulas_of_orthogonal_patterns():
     alpha_bar, P = SCHEDULE.alpha_bar, 5
     c, s2, equal = np.sqrt(1 - alpha_bar), 1 - alpha_bar + 0.25 * alpha_bar, np.mean(ORTHOGONAL.proportions() ** 2) * 4
     expected = 1 + (1 - 1 / P) * (V**2 * (s2 + alpha_bar * (1 - equal)) - 2 * V * c)
-    assert np.allclose(diffusion.initial_risks(ORTHOGONAL, SCHEDULE, P, V), expected, rtol=1e-14)
+    assert np.allclose(diffusion.initial_risk(ORTHOGONAL, SCHEDULE, P, V, by_level=True), expected, rtol=1e-14)
 
 
 def test_best_scales_are_where_derivatives_vanish():
     mixture = law(2)
 
     def initial(v):
-        return jnp.sum(diffusion.initial_risks(mixture, SCHEDULE, TOKENS, v))
+        return jnp.sum(diffusion.initial_risk(mixture, SCHEDULE, TOKENS, v, by_level=True))
 
     best = diffusion.initial_scales(mixture, SCHEDULE)
     assert np.abs(jax.grad(initial)(best)).max() < 1e-15
@@ -199,26 +197,26 @@ def test_risks_under_transformations(dtype):
 def test_the_bound_of_the_score_needs_excess_at_the_later_levels():
     """Theorem 2's bound holds for the ideal denoiser, and fails for as large an excess at the first level alone."""
     mixture = law(2)
-    bayes = diffusion.oracle_risks(mixture, SCHEDULE)
-    ideal = diffusion.ideal_risks(mixture, SCHEDULE, 10)
+    bayes = diffusion.oracle_risk(mixture, SCHEDULE, by_level=True)
+    ideal = diffusion.ideal_risk(mixture, SCHEDULE, 10, by_level=True)
     excess = float(jnp.mean(ideal - bayes))
-    bound = diffusion.claimed_score_error(excess, SCHEDULE)
+    bound = claims.score_error(excess, SCHEDULE)
     assert float(diffusion.score_error(ideal, bayes, SCHEDULE)) <= bound
     first = bayes + jnp.asarray([3 * excess, 0.0, 0.0])
     assert float(diffusion.score_error(first, bayes, SCHEDULE)) > bound
     assert bound == pytest.approx(excess * float(np.mean(1 / (1 - SCHEDULE.alpha_bar))), rel=1e-13)
 
 
-def test_claimed_orders():
-    found = diffusion.claimed_conditions(ORTHOGONAL, 0.1)
+def test_orders_of_the_paper():
+    found = claims.conditions(ORTHOGONAL, 0.1)
     nu = float(ORTHOGONAL.pattern_frequencies().min())
     assert found.tokens == pytest.approx(found.tokens_of_lemmas / 2)
     assert found.tokens == pytest.approx(2 / 4 * 1.25 * np.log(4) / (0.1 * nu))
     assert found.dimension == pytest.approx(10 * np.log(10 / nu)) and found.step_size == pytest.approx(1 / 1.1)
-    assert diffusion.claimed_mean_error(ORTHOGONAL, 8) == pytest.approx(1.25 * np.log(4) / (8 * nu))
-    assert diffusion.claimed_same_pattern_score(ORTHOGONAL, 0.05) == pytest.approx(np.log(2 * 0.25 / 0.05) / 2)
+    assert claims.mean_error(ORTHOGONAL, 8) == pytest.approx(1.25 * np.log(4) / (8 * nu))
+    assert claims.same_pattern_score(ORTHOGONAL, 0.05) == pytest.approx(np.log(2 * 0.25 / 0.05) / 2)
     counts = [
-        diffusion.claimed_iterations(
+        claims.iterations(
             diffusion.MultiTokenMixture(2 * np.eye(4), WEIGHTS, active=active, noise=0.5), SCHEDULE, 0.1, 0.5
         )
         for active in (1, 2, 3, 4)
@@ -232,12 +230,12 @@ def test_claimed_orders():
 @pytest.mark.parametrize(
     "call, match",
     [
-        (lambda: diffusion.claimed_conditions(law(2), 0.1), "orthogonal patterns of norm"),
+        (lambda: claims.conditions(law(2), 0.1), "orthogonal patterns of norm"),
         (
-            lambda: diffusion.claimed_mean_error(diffusion.MultiTokenMixture(np.eye(4), WEIGHTS, active=2, noise=0), 8),
+            lambda: claims.mean_error(diffusion.MultiTokenMixture(np.eye(4), WEIGHTS, active=2, noise=0), 8),
             "4",
         ),
-        (lambda: diffusion.claimed_conditions(ORTHOGONAL, 0.0), "epsilon = 0.0"),
+        (lambda: claims.conditions(ORTHOGONAL, 0.0), "epsilon = 0.0"),
         (lambda: diffusion.initial_risk(law(2), SCHEDULE, 4, np.ones(2)), "v has the shape"),
         (lambda: diffusion.ideal_risk(law(2), SCHEDULE, 0), "tokens = 0"),
         (lambda: diffusion.tokens_required(law(2), SCHEDULE, 0.0), "excess = 0.0"),

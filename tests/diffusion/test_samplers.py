@@ -35,7 +35,7 @@ def apply(gains, offsets, x, t):
 def exact():
     """The exact prediction of the noise for a normal law."""
     r, c = np.asarray(SCHEDULE.signal_root)[:, None], np.asarray(SCHEDULE.noise_root)[:, None]
-    A, b = (np.stack(parts) for parts in zip(*map(clean, range(SCHEDULE.steps)), strict=True))
+    A, b = (np.stack(parts) for parts in zip(*map(clean, range(SCHEDULE.levels)), strict=True))
     return jax.tree_util.Partial(
         apply, jnp.asarray((np.eye(2) - r[..., None] * A) / c[..., None]), jnp.asarray(-r / c * b)
     )
@@ -55,7 +55,7 @@ def chain(steps):
 def ancestral():
     """As in the textbook: the mean and variance of the posterior, with the prediction for the clean point."""
     (on_clean, on_x), variance = map(np.asarray, SCHEDULE.posterior_coefficients), SCHEDULE.posterior_variance
-    for t in reversed(range(SCHEDULE.steps)):
+    for t in reversed(range(SCHEDULE.levels)):
         A, b = clean(t)
         yield on_clean[t] * A + on_x[t] * np.eye(2), on_clean[t] * b, float(variance[t])
 

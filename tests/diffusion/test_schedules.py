@@ -43,7 +43,7 @@ def test_facts_follow_from_the_alphas(schedule):
     products = np.cumprod(np.asarray(schedule.alphas))
     close(schedule.alpha_bar, products)
     close(schedule.snr, products / (1 - products), 1e4)
-    close(schedule.signal_root**2 + schedule.noise_root**2, np.ones(schedule.steps))
+    close(schedule.signal_root**2 + schedule.noise_root**2, np.ones(schedule.levels))
     assert schedule.previous_alpha_bar[0] == 1
     close(schedule.previous_alpha_bar * schedule.alphas, products)
 
@@ -88,8 +88,8 @@ def test_a_schedule_can_be_swept_and_differentiated(dtype):
         (lambda: Schedule.from_alphas(np.full(3, 1 - 1e-5, np.float16)), r"alphas\[0\] = 1.0"),
         (lambda: Schedule.from_alphas([]), r"shape \(0,\)"),
         (lambda: Schedule.from_alphas([[0.5]]), r"shape \(1, 1\)"),
-        (lambda: Schedule.cosine(0), "steps = 0"),
-        (lambda: Schedule.linear_beta(1e-4, 0.02, -3), "steps = -3"),
+        (lambda: Schedule.cosine(0), "levels = 0"),
+        (lambda: Schedule.linear_beta(1e-4, 0.02, -3), "levels = -3"),
     ],
 )
 def test_bad_schedules_are_refused(make, said):

@@ -183,7 +183,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_step():
 
 
 def test_a_stored_run_goes_on_where_it_was(tmp_path, monkeypatch):
-    monkeypatch.setattr("theorylab.engine.store.Store.seconds", 0.0)
+    monkeypatch.setattr("theorylab.engine._disk.store.Store.seconds", 0.0)
     model = Scale(jnp.zeros(()))
 
     def train(**keywords):

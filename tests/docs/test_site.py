@@ -123,6 +123,10 @@ def test_the_filter_by_keyboard(view):
     kept = [paper.slug for paper in games if paper.status == "holds"]
     assert shown.count() == len(kept) < len(games)
     assert tab.locator("#paper-filter output").inner_text() == f"{len(kept)} of {len(papers)} papers"
+    tab.keyboard.press("Tab")
+    tab.keyboard.type("cores")
+    assert shown.count() == len([paper for paper in games if paper.core and paper.slug in kept])
+    tab.keyboard.type("all")
     shown.first.get_by_role("link").click()
     tab.wait_for_url(f"**/papers/{kept[0]}.html")
     assert not wrong

@@ -105,16 +105,16 @@ def test_names_are_checked(linear):
 
 def test_memory_is_that_of_the_record_not_of_the_steps(linear):
     """The program of a run a million times as long holds as many bytes."""
-    from theorylab.engine.block import Block, tables
-    from theorylab.engine.lanes import split
-    from theorylab.engine.loop import Task
-    from theorylab.engine.mesh import Split
+    from theorylab.engine._run.block import Block
+    from theorylab.engine._run.loop import Loop
+    from theorylab.engine._run.mesh import Split
+    from theorylab.engine._run.system import System, split, tables
 
     sizes = []
     for steps in (10**3, 10**9):
-        system, rebuild = split((Relax(0.1), linear, None, (tl.Record(tl.geometric(5), e=norm),), ()))
+        arrays, rebuild = split(System(Relax(0.1), linear, records=(tl.Record(tl.geometric(5), e=norm),)))
         when = tables([tl.geometric(5).times(10**3)], steps)
-        block = Block.begin(Task(rebuild), system, KEY, KEY, when, Split(), 0)
+        block = Block.begin(Loop(rebuild), arrays, KEY, KEY, when, Split(), 0)
         sizes.append(block.program()[1].bytes)
     assert sizes[0] == sizes[1] > 0
 

@@ -10,8 +10,10 @@ import pytest
 
 import theorylab as tl
 from tests.engine.problems import Linear, Objective, Relax, norm
-from theorylab.engine.lanes import batched, dependence
-from theorylab.engine.plan import Draws, Plan
+from theorylab.engine._run.levels import batched
+from theorylab.engine._sweep.lanes import dependence
+from theorylab.engine._sweep.plan import Plan
+from theorylab.engine._sweep.request import Request
 
 KEY = jax.random.key(3)
 RECORD = tl.Record(tl.every(6), e=norm)
@@ -151,11 +153,9 @@ def test_shared_state_stays_shared():
         game = tl.games.AffineGame(jnp.stack([jnp.eye(2), 2 * jnp.eye(2)]), jnp.ones((2, 2)))
         return tl.games.Extragradient(step_size, step_size, order="once"), game, jnp.zeros(2)
 
-    axes = {"step_size": np.asarray([0.1, 0.2])}
-    draws = Draws(KEY, np.arange(2, dtype=np.uint32))
-    plan = Plan(made, {}, axes, draws, ((), ()), lanes="auto", coupling="seed", mesh=None, when=([], 5))
-    assert plan.outer == ["seed"] and plan.inner == ["step_size"]
-    assert plan.task.levels.state == (True, False)  # the iterate is per lane, the permutation is not
+    (group,) = Plan(Request.of(made, {"step_size": [0.1, 0.2]}, 2, KEY, 5)).groups
+    assert group.part.outer == ["seed"] and group.part.inner == ["step_size"]
+    assert group.loop.levels.state == (True, False)  # the iterate is per lane, the permutation is not
 
 
 def test_coupling():
@@ -181,14 +181,12 @@ def test_one_stream_for_all_seeds(reference, tmp_path):
     alone = tl.solve(Relax(0.1, 0.1), Linear(jnp.asarray([1.0, 2.0, 4.0]), jnp.ones(3)), x0, key=own[0], steps=24)
     np.testing.assert_allclose(one.value.sel(rate=0.1, scale=1.0, seed=2), alone.value, rtol=1e-12)
     assert tl.load(tmp_path / "s").value.equals(one.value)
-    axes = {"rate": np.asarray([0.1, 0.2]), "seed": np.asarray(jax.random.key_data(jax.random.split(KEY, 3)))}
-    draws = Draws(KEY, np.arange(3, dtype=np.uint32))
 
     def made(key, *, rate):
         return build(key, rate=rate, scale=1.0)
 
-    plan = Plan(made, {}, axes, draws, ((), ()), lanes="auto", coupling="all", mesh=None, when=([], 5))
-    assert plan.outer == [] and plan.inner == ["rate", "seed"] and plan.shape == (1, 6)
+    (group,) = Plan(Request.of(made, {"rate": [0.1, 0.2]}, 3, KEY, 5, coupling="all")).groups
+    assert group.part.outer == [] and group.part.inner == ["rate", "seed"] and group.shape == (1, 6)
 
 
 @pytest.mark.parametrize("coupling", ["seed", "all"])

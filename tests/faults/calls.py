@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-ROOMS = ("games", "lowrank", "diffusion")
+from theorylab._names import rooms
 
 
 @dataclass
@@ -30,7 +30,7 @@ class _Captured(BaseException):
 def public() -> dict[str, Any]:
     """Every function and class of the rooms that a user can name, by that name."""
     found = {}
-    for room in ROOMS:
+    for room in rooms():
         found |= _of_package(room)
     ranked = sorted(found, key=lambda name: name.count("."), reverse=True)
     first = {id(found[name]): name for name in ranked}  # a name of a module may be one of its room

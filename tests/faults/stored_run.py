@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 import theorylab as tl
 from tests.engine.problems import Linear, Relax, norm
-from theorylab.engine import store
+from theorylab.engine._disk import store
 
 STEPS = 30_000
 

@@ -13,8 +13,8 @@ import pytest
 import theorylab as tl
 from tests.engine.problems import Linear, Relax, norm
 from tests.engine.stored import KEY, PROBLEM, sweep
-from theorylab.engine.files import read_arrays, write_arrays
-from theorylab.engine.store import Store
+from theorylab.engine._disk.files import read_arrays, write_arrays
+from theorylab.engine._disk.store import Store
 
 
 class TestRefusals:
@@ -92,7 +92,7 @@ class TestRefusals:
         code = (
             "import resource, signal, sys, numpy as np\n"
             "from pathlib import Path\n"
-            "from theorylab.engine.files import write_arrays\n"
+            "from theorylab.engine._disk.files import write_arrays\n"
             "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
             "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
             "write_arrays(Path(sys.argv[1]), {'x': np.zeros(10**6)})\n"

@@ -7,7 +7,7 @@ import pytest
 
 import theorylab as tl
 from tests.engine.problems import Linear, Relax, norm
-from theorylab.engine.store import Store
+from theorylab.engine._disk.store import Store
 
 ONE = jax.local_devices()[:1]
 

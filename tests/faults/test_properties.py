@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import theorylab as tl
 from tests.engine.problems import Linear, Relax, norm
-from theorylab.engine import store as stored
+from theorylab.engine._disk import store as stored
 
 KEY = jax.random.key(11)
 STEPS = 24

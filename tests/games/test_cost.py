@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from theorylab import games
-from theorylab.engine.plan import Draws, Plan
-from theorylab.engine.record import Record, as_records, every
+from theorylab.engine import Record, every
+from theorylab.engine._disk.grid import Rectangle
+from theorylab.engine._sweep.plan import Plan
+from theorylab.engine._sweep.request import Request
 
 N, D, LANES, SEEDS, STEPS = 20, 32, 16, 16, 40
 
@@ -20,13 +22,11 @@ def block():
     def build(key, *, step_size):
         return games.Richardson(games.Extragradient(step_size, 2 * step_size)), game, jnp.zeros(D)
 
-    records = as_records(Record(every(4), error=lambda game, state: jnp.sum((state.x - game.solution) ** 2)))
-    draws = Draws(jax.random.key(0), np.arange(SEEDS, dtype=np.uint32))
-    axes = {"step_size": np.geomspace(1e-4, 1e-3, LANES), "seed": draws.build}
-    when = ([one.when.times(STEPS) for one in records], STEPS)
-    rules = (records, ())
-    plan = Plan(build, {}, axes, draws, rules, lanes="auto", coupling="seed", mesh=jax.devices()[:1], when=when)
-    return plan.begin([0, SEEDS, 0, LANES], (SEEDS, LANES))
+    record = Record(every(4), error=lambda game, state: jnp.sum((state.x - game.solution) ** 2))
+    over = {"step_size": np.geomspace(1e-4, 1e-3, LANES)}
+    request = Request.of(build, over, SEEDS, jax.random.key(0), STEPS, record)
+    (group,) = Plan(request, mesh=jax.devices()[:1]).groups
+    return group.begin(Rectangle(0, SEEDS, 0, LANES), (SEEDS, LANES))
 
 
 def test_memory_is_the_data_and_twice_the_lanes(block):
@@ -39,7 +39,7 @@ def test_memory_is_the_data_and_twice_the_lanes(block):
     lanes, rows = size((block.carry.state, block.carry.lane)), size(block.carry.rows)
     matrix = D * D * 8
     scratch = 3 * (lanes + rows) / SEEDS + matrix
-    assert block.program()[1].bytes <= size(block.system) + 2 * (lanes + rows) + scratch + 4096  # keys, counters
+    assert block.program()[1].bytes <= size(block.arrays) + 2 * (lanes + rows) + scratch + 4096  # keys, counters
 
 
 def bodies(eqn):

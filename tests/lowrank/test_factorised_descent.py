@@ -161,8 +161,21 @@ def test_the_law_of_the_imbalance_is_of_leading_order(distance):
         F, G = run(distance, x0, 4000 if scale == 0.1 else 16_000, step_size=ETA).value
         rates.append(lowrank.late_rate(F, G, 2))
         misses.append(abs(lowrank.surplus_rate(F, G, TRUTH) / rates[-1] - 1))
+        left = np.linalg.norm(F @ G.T - TRUTH)  # factors are off their limit by it at most
+        assert 0 < misses[-1] * rates[-1] <= lowrank.surplus_rate_error(F, G, TRUTH) + left
     assert misses[0] < 0.1 and misses[0] / misses[1] == pytest.approx(4, rel=0.3)
     assert rates[0] / rates[1] == pytest.approx(4, rel=3 * misses[0])  # as far as the scale is from small
+
+
+def test_late_losses_follow_the_linear_recursion():
+    rng = np.random.default_rng(0)
+    F, G, start = (rng.standard_normal(shape) for shape in ((4, 2), (5, 2), (4, 5)))
+    E, losses = start, []
+    for _ in range(50):
+        losses.append(np.sum(E**2))
+        E = E - 0.05 * (E @ G @ G.T + F @ F.T @ E)
+    found = lowrank.late_loss(start, F, G, 0.05, np.arange(50))
+    assert np.allclose(found, losses, rtol=50 * 50 * EPS, atol=0)  # fifty steps of some ten roundings
 
 
 def test_a_tied_pair_is_symmetric_descent_for_ever(distance):
@@ -250,8 +263,14 @@ def test_bad_input_is_named(distance):
         lowrank.rescaled_factors(*x0, 0.0)
     with pytest.raises(ValueError, match="no surplus"):
         lowrank.surplus_rate(*x0, TRUTH)
+    with pytest.raises(ValueError, match="no surplus"):
+        lowrank.surplus_rate_error(*x0, TRUTH)
     with pytest.raises(ValueError, match="true_rank = 3"):
         lowrank.late_rate(*x0, 3)
+    with pytest.raises(ValueError, match="residual has the shape"):
+        lowrank.late_loss(np.eye(2), *x0, 0.1, 1)
+    with pytest.raises(ValueError, match="below 1"):
+        lowrank.claims.overparam_matrix_sensing.contraction(0.5, 2.0)
     with pytest.raises(ValueError, match="design is zero"):
         lowrank.squared_loss(np.eye(2), np.zeros((2, 2)))
     with pytest.raises(ValueError, match="mu = 2"):

@@ -11,8 +11,8 @@ from scipy import stats
 import theorylab as tl
 from theorylab import lowrank
 from theorylab.lowrank import held_out as module
-from theorylab.papers.lowrank._recovery_outcomes import operator
-from theorylab.papers.lowrank._robust_pca import clip, photograph
+from theorylab.papers.lowrank.opsa_robust_recovery.outcomes import operator
+from theorylab.papers.lowrank.opsa_robust_recovery.pictures import clip, photograph
 
 SHAPE = (30, 24)
 SIZES = (160, 320, 640)

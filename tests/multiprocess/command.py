@@ -1,6 +1,7 @@
 """`theorylab run` of a paper made for the test, as `srun` would start it: `python command.py FOLDER`."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -36,6 +37,14 @@ def check(dataset):
     return Verdict.compare(float(abs(dataset.value.isel(value_0=0) - 1).max()), "<=", 1e-12)
 
 
+seen = []
+
+
+def miss_once(dataset):
+    seen.append(check(dataset))
+    return replace(seen[-1], verdict="holds" if len(seen) == 2 else "fails", statistical=True)
+
+
 PAPER = Paper(
     slug="toy",
     title="A toy",
@@ -51,7 +60,10 @@ PAPER = Paper(
             sizes={"small": 1, "paper": 2, "large": 3},
             run=run,
             plot=plot,
-            claims=(Claim("still", "nothing moves", "derived here", check),),
+            claims=(
+                Claim("still", "nothing moves", "derived here", check),
+                Claim("drawn", "nothing moves of fresh draws", "derived here", miss_once),
+            ),
         ),
     ),
 )

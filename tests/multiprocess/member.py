@@ -11,7 +11,8 @@ import numpy as np
 
 import theorylab as tl
 from tests.engine.problems import Linear, Relax, norm
-from theorylab.engine import program, store
+from theorylab.engine import program
+from theorylab.engine._disk import store
 
 PROCESSES, STEPS = 2, 20_000
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree, Real, ScalarLike
 
-from theorylab.numerics.checked import Numbers, checked, finite
+from theorylab.numerics.checked import Numbers, finite
+from theorylab.numerics.guard import checked
 
 ONE, KEY = np.float32(1), jax.random.key(0)
 

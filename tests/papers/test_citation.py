@@ -5,8 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from theorylab.papers import UnknownName, bibtex, cite, find, slugs
-from theorylab.papers.citation import latex
+from theorylab import games
+from theorylab.papers import cite, find, slugs
+from theorylab.papers.citation import bibtex, latex
+from theorylab.papers.registry import UnknownName
 
 
 @pytest.mark.parametrize(
@@ -51,6 +53,19 @@ def test_cite_reads_methods_and_solutions_and_says_each_once():
         == entry
     )
     assert cite(SimpleNamespace(cites=())) == ""
+
+
+def test_cite_takes_works_that_are_no_papers_here():
+    work = "@article{korpelevich1976,\n  title = {The extragradient method},\n}"
+    assert cite(SimpleNamespace(cites=("seg_rr", work))) == f"{cite('seg_rr')}\n{work}\n"
+
+
+def test_works_that_are_no_papers_here_are_cited_too():
+    """Reshuffled Hamiltonian descent rests on a work of its own; extrapolated, on the paper of the scheme as well."""
+    method = games.HamiltonianGradient(0.1)
+    own = cite(method)
+    assert own.startswith("@inproceedings{loizou2020hamiltonian,") and own.count("{") == own.count("}")
+    assert cite(games.Richardson(method)) == cite("rr_richardson_vip") + "\n" + own
 
 
 def test_cite_refuses():

@@ -119,3 +119,78 @@ def test_tabulate_keeps_names_shapes_and_coordinates():
     assert named.row.dims == ("n", "place") and named.grid.dims == ("n", "a", "b")
     assert kit.tabulate(lambda game: game["n"], game=[{"n": 1}, {"n": 5}]).value.values.tolist() == [1, 5]
     assert kit.tabulate(lambda x: Estimate(x, 0.1), x=[1.0]).standard_error.values.tolist() == [0.1]
+
+
+def test_ratio_of_means_is_that_of_independent_estimates():
+    """Its standard error adds those of the two, relative; two lists of labels are taken in pairs."""
+    values = np.random.default_rng(2).normal([4.0, 2.0, 1.0], 0.1, (50, 3))
+    dataset = xarray.Dataset({"y": (("seed", "rule"), values)}, {"rule": ["a", "b", "c"]})
+    found = kit.ratio("y", "rule", "a", "b")(dataset)
+    mean, error = values.mean(axis=0), values.std(axis=0, ddof=1) / 50**0.5
+    assert float(found.value) == pytest.approx(mean[0] / mean[1], rel=1e-14)
+    assert float(found.standard_error / found.value) == pytest.approx(np.hypot(*(error / mean)[:2]), rel=1e-12)
+    pairs = kit.ratio("y", "rule", ["a", "b"], ["b", "c"])(dataset).value.values
+    assert pairs == pytest.approx(mean[:2] / mean[1:], rel=1e-14)
+
+
+@pytest.mark.parametrize(("spread", "verdict"), [(0.01, "holds"), (1.0, "undecided")])
+def test_ordered_estimates_are_judged_by_their_errors(spread, verdict):
+    estimate = Estimate(exact(3.0, 2.0, 1.0)(None), exact(spread, spread, spread)(None))
+    assert kit.ordered(lambda dataset: estimate, "x", "falls", quantity="it")(None).verdict == verdict
+
+
+def test_tables_have_the_axes_of_sweeps():
+    """Cases, labelled arrays of several dimensions, words as Python's own; what shares a dimension goes together."""
+    games = kit.cases([np.asarray([1.0, 2.0]), np.asarray([3.0, 4.0])], ["easy", "hard"])
+    steps = xarray.DataArray([[0.1, 0.2], [0.3, 0.4]], {"choice": ["safe", "bold"]}, ("game", "choice"))
+    seen = []
+
+    def at(rule, game, step_size):
+        seen.append(rule)
+        return {"y": game[0] * step_size}
+
+    table = kit.tabulate(at, rule=["a", "b"], game=games, step_size=steps)
+    assert table.y.dims == ("rule", "game", "choice") and {type(rule) for rule in seen} == {str}
+    assert float(table.y.sel(rule="b", game="hard", choice="bold")) == pytest.approx(3.0 * 0.4)
+    assert float(table.step_size.sel(game="easy", choice="safe")) == 0.1
+
+
+def test_a_race_stands_beside_its_theory():
+    """Gradient descent on a x^2 / 2: the error after t steps is (1 - step a)^(2t), which theory says of every lane."""
+    import jax.numpy as jnp
+
+    from theorylab.games import AffineGame, GradientDescentAscent, squared_distance
+
+    games = kit.cases([AffineGame([[[a]]], [[0.0]]) for a in (1.0, 0.5)], [1.0, 0.5])
+
+    def build(key, *, game, step_size):
+        return GradientDescentAscent(step_size), game, jnp.ones(1)
+
+    def rate(game, method):
+        return {"rate": (1 - float(method.step_size) * float(game.matrices[0, 0, 0])) ** 2}
+
+    runs = kit.race(build, {"game": games, "step_size": [0.25, 0.5]}, seeds=2, key=0, steps=8,
+                    record={"error": lambda game, state: squared_distance(game, state.x)}, theory=rate)  # fmt: skip
+    assert runs.rate.dims == ("game", "step_size")
+    # sixteen roundings of float32
+    assert float(abs(runs.error / runs.rate**runs.step - 1).max()) < 16 * float(jnp.finfo("float32").eps)
+
+
+def test_theory_of_a_figure_has_an_axis_of_its_own_or_is_a_level():
+    from theorylab.figures import panels
+
+    dataset = xarray.Dataset(
+        {"y": ("x", [1.0, 2.0]), "fine": ("t", [1.0, 1.5, 2.0]), "level": ((), 3.0)},
+        {"x": [1, 2], "t": [1.0, 1.5, 2.0]},
+    )
+    _, (axes, other) = panels(2)
+    kit.curves(axes, dataset, "y", x="x", theory="fine")
+    kit.curves(other, dataset, "y", x="x", theory="level")
+    assert axes.lines[1].get_xdata().tolist() == [1.0, 1.5, 2.0]
+    assert other.lines[1].get_ydata().tolist() == [3.0, 3.0]
+
+
+def test_each_place_of_a_dimension_has_its_panels():
+    dataset = xarray.Dataset({"y": (("game", "step"), [[1.0, 2.0], [3.0, 4.0]])}, {"game": ["a", "b"], "step": [0, 1]})
+    plot = kit.drawn(lambda panel, one: kit.curves(panel, one, "y", title=one.game.item()), ylabel="y", per="game")
+    assert [axes.get_title(loc="left") or axes.get_title() for axes in plot(dataset).axes] == ["a", "b"]

@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from theorylab.papers import Claim, Verdict, find
-from theorylab.report import Result, closing, table
+from theorylab.report import Result
+from theorylab.report.claims import closing, table
 from theorylab.report.readme import updated
 
 
@@ -71,5 +72,5 @@ def test_readme_is_current():
 
 
 def test_readme_without_markers_is_refused():
-    with pytest.raises(ValueError, match="0 tables"):
+    with pytest.raises(ValueError, match="0 places"):
         updated("nothing here", Path())

@@ -12,6 +12,7 @@ import xarray
 import theorylab.figures as figures
 from theorylab.papers import Claim, Experiment, Paper, Verdict
 from theorylab.report import run
+from theorylab.report.digests import digest
 
 
 class Counter:
@@ -62,14 +63,20 @@ def toy():
     return Counter()
 
 
+def said_by(report):
+    return [(result.verdict, result.again) for result in report.results]
+
+
 def test_files_and_their_content(toy, tmp_path, capsys):
     report = run(toy.paper(), out=tmp_path, seed=3)
     folder = tmp_path / "toy" / "small"
     assert capsys.readouterr().out == ""
     assert {path.name for path in folder.iterdir()} == {"line.nc", "line.png", "line.svg", "claims.json", "run.json"}
     record = json.loads((folder / "run.json").read_text())
-    assert record["asked"] == {"slug": "toy", "size": "small", "seed": 3, "precision": "float64"}
+    asked = {"slug": "toy", "size": "small", "seed": 3, "precision": "float64", "digest": digest(toy.paper())}
+    assert record["asked"] == asked and len(asked["digest"]) == 16
     assert record["versions"]["jax"] == jax.__version__ and set(record["seconds"]["line"]) == {"wall", "cpu"}
+    assert report.seconds == {"line": record["seconds"]["line"]["cpu"]}
     rows = json.loads((folder / "claims.json").read_text(), parse_constant=pytest.fail)
     assert [(row["verdict"], row["measured"] is None) for row in rows] == [("holds", False), ("undecided", True)]
     assert [row["verdict"] for row in rows] == [result.verdict.verdict for result in report.results]
@@ -79,7 +86,7 @@ def test_an_equal_run_is_read_and_a_fresh_one_is_not(toy, tmp_path):
     first = run(toy.paper(), out=tmp_path)
     second = run(toy.paper(), out=tmp_path)
     assert toy.counts() == (1, 1, 1)
-    assert [result.verdict for result in first.results] == [result.verdict for result in second.results]
+    assert said_by(first) == said_by(second) and first.seconds == second.seconds
     run(toy.paper(), out=tmp_path, fresh=True)
     assert toy.counts() == (2, 2, 2)
 
@@ -108,12 +115,59 @@ def test_precision_is_that_of_the_paper(toy, tmp_path):
         assert (slope == float(np.float32(slope))) == (precision == "float32")
 
 
-def test_other_code_keeps_the_data_and_says_so(toy, tmp_path, monkeypatch):
+@pytest.mark.parametrize("digest", ["other", ""])
+def test_what_other_or_unknown_code_has_made_is_made_again(toy, tmp_path, monkeypatch, digest):
     run(toy.paper(), out=tmp_path)
-    monkeypatch.setattr("theorylab.report.runs._code", lambda: "other")
-    said = []
-    run(toy.paper(), out=tmp_path, say=said.append)
-    assert toy.counts() == (1, 2, 2) and any("--fresh" in line for line in said)
+    monkeypatch.setattr("theorylab.report.runs.digest", lambda paper: digest)
+    for runs in (2, 2 if digest else 3):
+        run(toy.paper(), out=tmp_path)
+        assert toy.runs == runs
+
+
+class Draw(Counter):
+    """The same with a statistical claim, which the first draws miss."""
+
+    def check(self, dataset):
+        verdict = super().check(dataset)
+        return dataclasses.replace(verdict, verdict="fails" if self.checks == 1 else "holds", statistical=True)
+
+
+def test_a_statistical_claim_that_misses_is_decided_by_fresh_draws(tmp_path):
+    """And says so; the draws are kept, and not made again with figures that were lost."""
+    draw, said = Draw(), []
+    report = run(draw.paper(), out=tmp_path, say=said.append)
+    assert draw.counts() == (2, 1, 2) and report.as_expected and any("fresh draws decide" in line for line in said)
+    assert [result.again for result in report.results] == [True, False]
+    folder = report.folder
+    first, again = (float(xarray.load_dataset(folder / f"line{kind}.nc", engine="h5netcdf").y[1])
+                    for kind in ("", ".again"))  # fmt: skip
+    assert report.results[0].verdict.measured == again != first
+    assert [row["again"] for row in json.loads((folder / "claims.json").read_text())] == [True, False]
+    assert said_by(run(draw.paper(), out=tmp_path)) == said_by(report) and draw.runs == 2
+    (folder / "line.png").unlink()
+    draw.checks = 0
+    assert said_by(run(draw.paper(), out=tmp_path)) == said_by(report) and draw.runs == 2
+    draw.checks = 0
+    assert said_by(run(draw.paper(), out=tmp_path, fresh=True)) == said_by(report) and draw.runs == 4
+
+
+def test_a_second_miss_is_a_failure(tmp_path):
+    class Miss(Draw):
+        def check(self, dataset):
+            return dataclasses.replace(super().check(dataset), verdict="fails")
+
+    miss = Miss()
+    report = run(miss.paper(), out=tmp_path)
+    assert miss.runs == 2 and not report.as_expected and report.results[0].again
+
+
+def test_an_exact_claim_has_no_second_try(tmp_path):
+    class Exact(Counter):
+        def check(self, dataset):
+            return dataclasses.replace(super().check(dataset), verdict="fails")
+
+    exact = Exact()
+    assert not run(exact.paper(), out=tmp_path).as_expected and exact.counts() == (1, 1, 1)
 
 
 def test_a_run_that_breaks_leaves_no_half_file_and_goes_on_where_it_stopped(toy, tmp_path):

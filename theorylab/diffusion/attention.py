@@ -6,12 +6,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Integer, ScalarLike
 
 from ..engine.method import hyperparameter
-from ..numerics import Key, checked, floating
+from ..numerics.arrays import floating
+from ..numerics.checked import Key
 
 
-@checked
 def attention_weights(x: Float[Array, "tokens d"], W: Float[Array, "d d"]) -> Float[Array, "tokens tokens"]:
-    r"""The softmax attention of tokens on one another, $A_{ij} = \mathrm{softmax}_j(x_j^T W x_i)$.
+    r"""Compute the softmax attention of tokens on one another, $A_{ij} = \mathrm{softmax}_j(x_j^T W x_i)$.
 
     **Arguments**: `x`, tokens (tokens, d); `W` (d, d), the product of key and query matrices, merged: divide it by a
     temperature where the scores should be.
@@ -27,7 +27,6 @@ def attention_weights(x: Float[Array, "tokens d"], W: Float[Array, "d d"]) -> Fl
     return jax.nn.softmax((x @ W.T) @ x.T, axis=-1)
 
 
-@checked
 class MeanDenoisingAttention(eqx.Module):
     r"""$f(X, t)_i = v_t\,\big(x_i - \sum_j A_{ij} x_j\big)$ with $A_{ij} = \mathrm{softmax}_j(x_j^T W x_i / d)$.
 
@@ -55,24 +54,21 @@ class MeanDenoisingAttention(eqx.Module):
             raise ValueError(f"v has the shape {self.v.shape}: pass one scale for each level (T,), or one for all, ()")
 
     @classmethod
-    @checked
-    def initial(cls, key: Key, *, d: int, steps: int, v: ArrayLike | None = None) -> "MeanDenoisingAttention":
-        """The paper's start: W = 0, and v drawn from N(0, 1/d) for each of `steps` levels, or all of them equal `v`."""
-        scales = jax.random.normal(key, (steps,)) / d**0.5 if v is None else jnp.full((steps,), v, float)
+    def initial(cls, key: Key, *, d: int, levels: int, v: ArrayLike | None = None) -> "MeanDenoisingAttention":
+        """Start as the paper does: W = 0, and v drawn from N(0, 1/d) for each of `levels`, or all of them equal `v`."""
+        scales = jax.random.normal(key, (levels,)) / d**0.5 if v is None else jnp.full((levels,), v, float)
         return cls(jnp.zeros((d, d)), scales)
 
     def __call__(self, x: Float[Array, "tokens d"], t: int | Integer[Array, ""]) -> Float[Array, "tokens d"]:
-        """The prediction of the noise on tokens x at level t."""
+        """Predict the noise on tokens x at level t."""
         v = self.v[t] if self.v.ndim else self.v
         return v.astype(x.dtype) * (x - self.attention(x) @ x)
 
-    @checked
     def attention(self, x: Float[Array, "tokens d"]) -> Float[Array, "tokens tokens"]:
-        """The attention A of each token (row) on each (column)."""
+        """Compute the attention A of each token (row) on each (column)."""
         return attention_weights(x, self.W / self.W.shape[0])
 
 
-@checked
 class SoftmaxAttention(eqx.Module):
     r"""$F(X)_i = S x_i + V \sum_j A_{ij} x_j$ with $A_{ij} = \mathrm{softmax}_j(x_j^T W x_i)$, at every level alike.
 
@@ -97,17 +93,15 @@ class SoftmaxAttention(eqx.Module):
         _check_square("V", self.V, self.W.shape)
 
     def __call__(self, x: Float[Array, "tokens d"], t: int | Integer[Array, ""] = 0) -> Float[Array, "tokens d"]:
-        """The prediction of the noise on tokens x."""
+        """Predict the noise on tokens x."""
         del t
         return x @ self.S.T + (self.attention(x) @ x) @ self.V.T
 
-    @checked
     def attention(self, x: Float[Array, "tokens d"]) -> Float[Array, "tokens tokens"]:
-        """The attention A of each token (row) on each (column)."""
+        """Compute the attention A of each token (row) on each (column)."""
         return attention_weights(x, self.W)
 
 
-@checked
 class LinearAttention(eqx.Module):
     r"""$F(X)_i = S x_i + V \bar x$, with $\bar x$ the mean of the tokens: softmax attention at W = 0.
 
@@ -130,16 +124,15 @@ class LinearAttention(eqx.Module):
         _check_square("V", self.V, self.S.shape)
 
     def __call__(self, x: Float[Array, "tokens d"], t: int | Integer[Array, ""] = 0) -> Float[Array, "tokens d"]:
-        """The prediction of the noise on tokens x."""
+        """Predict the noise on tokens x."""
         del t
         return x @ self.S.T + jnp.mean(x, axis=0, keepdims=True) @ self.V.T
 
 
-@checked
 def oracle_start(
     d: int, coefficient: ScalarLike, *, v: ScalarLike = 1.0, w: ScalarLike = 0.0
 ) -> tuple[Float[Array, "d d"], Float[Array, "d d"], Float[Array, "d d"]]:
-    r"""The matrices (W, S, V) from which attention is trained: $W = w I$, $S = a I$ and $V = -v a I$.
+    r"""Make the matrices (W, S, V) from which attention is trained: $W = w I$, $S = a I$ and $V = -v a I$.
 
     With the skip held at the oracle's coefficient $a = c / (c^2 + \rho^2 \bar\alpha)$, descent from W = 0 learns to
     denoise by means; with a free skip W = 0 is a critical point, and a start w > 0 is needed.

@@ -7,15 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int32, Integer
 
-from ..numerics import Key, checked, floating, normal
-from ..numerics.checked import Numbers
+from ..numerics.arrays import floating
+from ..numerics.checked import Key, Numbers
+from ..numerics.draws import normal
+from ..numerics.estimate import Estimate
 from .gaussian_mixture import GaussianMixture, check_symmetric, check_variances
 from .linear_attention import SharedMean, check_alpha_bar
-from .mean_posterior import PosteriorVariance, posterior_variance
+from .mean_posterior import posterior_variance
 from .multi_token import check_noise, check_points, check_tokens, check_weights
 
 
-@checked
 class SharedMeanMixture(SharedMean):
     r"""Data points whose tokens all share one of K means, $x_l = \mu_z + \rho\,\xi_l$ with one $z \sim \pi$.
 
@@ -36,7 +37,7 @@ class SharedMeanMixture(SharedMean):
         >>> S, V, risk = mixture.linear_attention_optimum(4, 0.5)
         >>> [round(float(value), 4) for value in (S[0, 0], V[0, 0], risk, mixture.oracle_risk(0.5))]
         [0.7071, -0.4714, 0.5833, 0.5]
-        >>> round(float(mixture.bayes_risk(4, 0.5)), 4)
+        >>> round(float(mixture.bayes_risk(4, 0.5).value), 4)
         0.5578
     """
 
@@ -52,72 +53,55 @@ class SharedMeanMixture(SharedMean):
 
     @property
     def tokens_law(self) -> GaussianMixture:
-        """The same law as a Gaussian mixture with a shared latent."""
+        """This law as a Gaussian mixture with a shared latent."""
         return GaussianMixture(self.means, self.noise**2, self.weights, latent="shared")
 
     def second_moment(self) -> Float[Array, "d d"]:
-        r"""$M = \sum_k\pi_k\mu_k\mu_k^T$, (d, d), about zero."""
+        r"""Compute $M = \sum_k\pi_k\mu_k\mu_k^T$, (d, d), about zero."""
         return (self.means * self.weights[:, None]).T @ self.means
 
-    @checked
     def sample(
         self, key: Key, *, tokens: int, batch: int
     ) -> tuple[Float[Array, "batch tokens d"], Int32[Array, "batch tokens"]]:
-        """Data points x0 (batch, tokens, d), and the mean of each token, int32 (batch, tokens), equal in a row."""
+        """Draw data points x0 (batch, tokens, d), and the mean of each token, int32 (batch, tokens), equal in a row."""
         return self.tokens_law.sample(key, tokens=tokens, batch=batch)
 
-    @checked
     def log_density(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, ""]:
-        """The log-density of a noised data point, ()."""
+        """Compute the log-density of a noised data point, ()."""
         return self.tokens_law.log_density(x, alpha_bar)
 
-    @checked
     def expected_noise(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, "tokens d"]:
-        r"""$E[\varepsilon \mid x]$, (tokens, d)."""
+        r"""Predict the noise as well as can be, $E[\varepsilon \mid x]$, (tokens, d)."""
         return self.tokens_law.expected_noise(x, alpha_bar)
 
-    @checked
     def noise_variance(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, ""]:
-        r"""The posterior variance of the noise, the mean over its entries, ()."""
+        r"""Compute the posterior variance of the noise, the mean over its entries, ()."""
         return self.tokens_law.noise_variance(x, alpha_bar)
 
-    @checked
     def oracle_noise(
         self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike, labels: Integer[Array, " tokens"]
     ) -> Float[Array, "tokens d"]:
-        r"""$E[\varepsilon \mid x, z]$, (tokens, d)."""
+        r"""Predict the noise where the mean is known, $E[\varepsilon \mid x, z]$, (tokens, d)."""
         return self.tokens_law.oracle_noise(x, alpha_bar, labels)
 
-    @checked
-    def bayes_risk(self, tokens: int, alpha_bar: Numbers) -> Float[np.ndarray, "*levels"]:
-        r"""The least risk of any denoiser, like alpha_bar, on the host in float64.
+    def bayes_risk(self, tokens: int, alpha_bar: Numbers) -> Estimate:
+        r"""Compute the least risk of any denoiser, like alpha_bar, on the host in float64.
 
         The oracle's plus $\frac{c^2\bar\alpha}{s^4}E\operatorname{tr}\operatorname{Cov}(\mu_z \mid \bar x)$, with the
-        token mean $\bar x \sim N(\sqrt{\bar\alpha}\mu_z, s^2/L)$: by quadrature where the means differ in three
-        dimensions at most (K <= 4, or d <= 3), else by randomised quadrature, with `bayes_risk_error`.
+        token mean $\bar x \sim N(\sqrt{\bar\alpha}\mu_z, s^2/L)$: by quadrature, with an error of 0, where the means
+        differ in three dimensions at most (K <= 4, or d <= 3), else by randomised quadrature.
         """
-        return self._bayes(tokens, alpha_bar)[0]
-
-    @checked
-    def bayes_risk_error(self, tokens: int, alpha_bar: Numbers) -> Float[np.ndarray, "*levels"]:
-        """The standard error of `bayes_risk`, like alpha_bar; 0 where it is a quadrature."""
-        return self._bayes(tokens, alpha_bar)[1]
-
-    def _bayes(self, tokens, alpha_bar):
         check_alpha_bar(alpha_bar)
         check_tokens(tokens)
         levels, noise, d = np.asarray(alpha_bar, float), float(self.noise), self.means.shape[1]
         value, error = np.zeros(levels.shape), np.zeros(levels.shape)
         for at, a in np.ndenumerate(levels):
             s2 = 1 - a + noise**2 * a
-            found: PosteriorVariance = posterior_variance(self.means, self.weights, np.sqrt(s2 / (a * tokens)))
-            factor = (1 - a) * a / s2**2
-            value[at] = d * a * noise**2 / s2 + factor * found.value
-            error[at] = factor * found.standard_error
-        return value, error
+            unsure = posterior_variance(self.means, self.weights, np.sqrt(s2 / (a * tokens)))
+            value[at], error[at] = d * a * noise**2 / s2 + (1 - a) * a / s2**2 * unsure
+        return Estimate(value, error)
 
 
-@checked
 class RandomMeanMixture(SharedMean):
     r"""Data points whose tokens share one normal mean, $x_l = \mu + \rho\,\xi_l$ with $\mu \sim N(0, M)$.
 
@@ -133,7 +117,7 @@ class RandomMeanMixture(SharedMean):
 
         >>> import theorylab as tl
         >>> mixture = tl.diffusion.RandomMeanMixture([[1.0]], 1.0)
-        >>> round(float(mixture.bayes_risk(4, 0.5)), 4)
+        >>> round(float(mixture.bayes_risk(4, 0.5).value), 4)
         0.5833
     """
 
@@ -150,50 +134,45 @@ class RandomMeanMixture(SharedMean):
         check_noise(self.noise)
 
     def second_moment(self) -> Float[Array, "d d"]:
-        """M, (d, d)."""
+        """Give M, (d, d)."""
         return self.moment
 
-    @checked
     def sample(
         self, key: Key, *, tokens: int, batch: int
     ) -> tuple[Float[Array, "batch tokens d"], Float[Array, "batch d"]]:
-        """Data points x0 (batch, tokens, d), and their means (batch, d)."""
+        """Draw data points x0 (batch, tokens, d), and their means (batch, d)."""
         keys, d = jax.random.split(key), len(self.moment)
         m, U = jnp.linalg.eigh(self.moment)
         means = (normal(keys[0], (batch, d), m.dtype) * jnp.sqrt(jnp.maximum(m, 0))[None]) @ U.T
         xi = normal(keys[1], (batch, check_tokens(tokens), d), m.dtype)
         return means[:, None] + self.noise * xi, means
 
-    @checked
     def log_density(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, ""]:
-        """The log-density of a noised data point, ()."""
+        """Compute the log-density of a noised data point, ()."""
         m, U = jnp.linalg.eigh(self.moment)
         s2, mean = self.variance(alpha_bar), jnp.mean(x, axis=0)
         wide = alpha_bar * len(x) * m + s2
         within = jnp.sum((x - mean[None]) ** 2) / s2 + (len(x) - 1) * len(m) * jnp.log(2 * jnp.pi * s2)
         return -(within + jnp.sum(len(x) * (mean @ U) ** 2 / wide + jnp.log(2 * jnp.pi * wide))) / 2
 
-    @checked
     def expected_noise(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, "tokens d"]:
-        r"""$E[\varepsilon \mid x] = Sx_l + V\bar x$ with the best (S, V), (tokens, d)."""
+        r"""Predict the noise, $E[\varepsilon \mid x] = Sx_l + V\bar x$ with the best (S, V), (tokens, d)."""
         m, U = jnp.linalg.eigh(self.moment)
         s2, L = self.variance(alpha_bar), len(x)
         pulled = ((jnp.mean(x, axis=0) @ U) * (alpha_bar * L * m / (alpha_bar * L * m + s2))) @ U.T
         return jnp.sqrt(1 - alpha_bar) / s2 * (x - pulled[None])
 
-    @checked
     def noise_variance(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, ""]:
-        r"""The posterior variance of the noise, the mean over its entries, (), the same for every x."""
+        r"""Compute the posterior variance of the noise, the mean over its entries, (), the same for every x."""
         return self.linear_attention_optimum(len(x), alpha_bar).risk / x.shape[1]
 
-    @checked
     def oracle_noise(
         self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike, labels: Float[Array, " d"]
     ) -> Float[Array, "tokens d"]:
-        r"""$E[\varepsilon \mid x, \mu]$ with the mean (d,) known, (tokens, d)."""
+        r"""Predict the noise where the mean (d,) is known, $E[\varepsilon \mid x, \mu]$, (tokens, d)."""
         return jnp.sqrt(1 - alpha_bar) / self.variance(alpha_bar) * (x - jnp.sqrt(alpha_bar) * labels[None])
 
-    @checked
-    def bayes_risk(self, tokens: Any, alpha_bar: ArrayLike) -> Float[Array, ""]:
-        """The least risk of any denoiser: that of the best linear attention, ()."""
-        return self.linear_attention_optimum(tokens, alpha_bar).risk
+    def bayes_risk(self, tokens: Any, alpha_bar: ArrayLike) -> Estimate:
+        """Compute the least risk of any denoiser: that of the best linear attention, (), exactly."""
+        risk = self.linear_attention_optimum(tokens, alpha_bar).risk
+        return Estimate(risk, jnp.zeros_like(risk))

@@ -10,16 +10,15 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, Float, Integer, UInt32
 
-from ..numerics import Key, checked
+from ..numerics.checked import Key
 
 _SHIFTS, _FACTORS = (16, 13, 16), (0x85EBCA6B, 0xC2B2AE35)
 
 
-@checked
 def counter_normal(
     key: Key, shape: Sequence[int], start: int | Integer[Array, ""] = 0, *, dtype: Any = None
 ) -> Float[Array, "..."]:
-    r"""Standard normal draws, each a function of the key and of its own index in a long stream.
+    r"""Draw standard normal numbers, each a function of the key and of its own index in a long stream.
 
     Entry i of the flattened result is $\sqrt 2\, \mathrm{erf}^{-1}(u_i)$, with $u_i$ the 24 leading bits of
     $g(g(i + s + a) \oplus b)$ as a number in (-1, 1), symmetric about zero: (a, b) are two words that threefry draws

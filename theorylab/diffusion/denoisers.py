@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from ..numerics import Key, checked
+from ..numerics.checked import Key
 from .schedules import Schedule, check_levels
 
 
@@ -28,38 +28,38 @@ class Mixture(eqx.Module):
 
     @abc.abstractmethod
     def sample(self, key: Key, *, tokens: Any, batch: int) -> tuple[Array, Array]:
-        """Clean data points (batch, tokens, d), and what the oracle knows of them."""
+        """Draw clean data points (batch, tokens, d), and what the oracle knows of them."""
 
     @abc.abstractmethod
     def log_density(self, x: Float[Array, "*point"], alpha_bar: ArrayLike) -> Float[Array, ""]:
-        """The log-density of a noised data point, ()."""
+        """Compute the log-density of a noised data point, ()."""
 
     @abc.abstractmethod
     def expected_noise(self, x: Float[Array, "*point"], alpha_bar: ArrayLike) -> Float[Array, "*point"]:
-        r"""$E[\varepsilon \mid x]$, the best prediction of the noise, like x."""
+        r"""Predict the noise as well as can be, $E[\varepsilon \mid x]$, like x."""
 
     @abc.abstractmethod
     def noise_variance(self, x: Float[Array, "*point"], alpha_bar: ArrayLike) -> Float[Array, ""]:
-        r"""The posterior variance of the noise, the mean over the entries of $\operatorname{Var}(\varepsilon | x)$."""
+        r"""Compute the mean over the entries of $\operatorname{Var}(\varepsilon | x)$, ()."""
 
     @abc.abstractmethod
     def oracle_noise(self, x: Float[Array, "*point"], alpha_bar: ArrayLike, labels: Array) -> Float[Array, "*point"]:
-        r"""$E[\varepsilon \mid x, \text{labels}]$, like x; labels as `sample` gives them for one data point."""
+        r"""Predict the noise, $E[\varepsilon \mid x, \text{labels}]$, like x.
 
-    @checked
+        Labels are as `sample` gives them for one data point.
+        """
+
     def score(self, x: Float[Array, "*point"], alpha_bar: ArrayLike) -> Float[Array, "*point"]:
-        r"""$\nabla\log p(x) = -E[\varepsilon | x]/c$, like x."""
+        r"""Compute the score $\nabla\log p(x) = -E[\varepsilon | x]/c$, like x."""
         return -self.expected_noise(x, alpha_bar) / jnp.sqrt(1 - alpha_bar)
 
-    @checked
     def expected_clean(self, x: Float[Array, "*point"], alpha_bar: ArrayLike) -> Float[Array, "*point"]:
-        r"""$E[x_0 \mid x]$, like x."""
+        r"""Predict the clean data point, $E[x_0 \mid x]$, like x."""
         return (x - jnp.sqrt(1 - alpha_bar) * self.expected_noise(x, alpha_bar)) / jnp.sqrt(alpha_bar)
 
 
-@checked
 def oracle_denoiser(mixture: Mixture, schedule: Schedule) -> jax.tree_util.Partial:
-    r"""The best prediction of the noise by one who knows the labels, $\frac{c}{s^2}(x - \sqrt{\bar\alpha}\,\mu_Y)$.
+    r"""Make the best denoiser of one who knows the labels, $\frac{c}{s^2}(x - \sqrt{\bar\alpha}\,\mu_Y)$.
 
     With $s^2 = 1 - \bar\alpha + \rho^2\bar\alpha$ for isotropic components, and with their covariances otherwise.
 
@@ -81,9 +81,8 @@ def oracle_denoiser(mixture: Mixture, schedule: Schedule) -> jax.tree_util.Parti
     return jax.tree_util.Partial(_oracle, mixture, schedule)
 
 
-@checked
 def bayes_denoiser(mixture: Mixture, schedule: Schedule) -> jax.tree_util.Partial:
-    r"""The best prediction of the noise from the data point alone, $E[\varepsilon \mid x]$, exactly.
+    r"""Make the best denoiser of one who sees the data point alone, $E[\varepsilon \mid x]$, exactly.
 
     For a `MultiTokenMixture` the posterior over its active subsets is summed; see `pattern_posterior`.
 

@@ -7,7 +7,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Integer, PRNGKeyArray
 
-from ..numerics import Key, checked, normal
+from ..numerics.checked import Key
+from ..numerics.draws import normal
 from .counter import working_dtype
 
 MLP_RATIO = 4
@@ -60,7 +61,6 @@ class DiTBlock(eqx.Module):
         return _each(self.out, mixed.reshape(x.shape))
 
 
-@checked
 class DiT(eqx.Module):
     r"""A diffusion transformer `model(x, t)` whose output is exactly zero at the start.
 

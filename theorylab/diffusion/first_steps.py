@@ -7,21 +7,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from ..numerics import checked
 from .multi_token import MultiTokenMixture, check_tokens
 from .risks import Tokens, levels_of, scales_of
 from .schedules import Schedule
 
 
-@checked
 def initial_scales(mixture: MultiTokenMixture, schedule: Schedule) -> Float[Array, " T"]:
-    r"""The best v while W = 0, $c/(s^2 + \bar\alpha\,E\operatorname{tr}C_Z/d)$ at each level, for any number of tokens.
+    r"""Compute the best v while W = 0, at each level, for any number of tokens.
+
+    It is $c/(s^2 + \bar\alpha\,E\operatorname{tr}C_Z/d)$.
 
     **Arguments**: `mixture`, with any patterns; `schedule`.
 
     **Returns** (T,).
 
-    **Source**: derived here, the minimum of `initial_risks`.
+    **Source**: derived here, the minimum of `initial_risk`.
 
         >>> import theorylab as tl
         >>> mixture = tl.diffusion.MultiTokenMixture([[1.0, 1.0], [1.0, -1.0]], [0.5, 0.5], active=2, noise=1.0)
@@ -32,16 +32,15 @@ def initial_scales(mixture: MultiTokenMixture, schedule: Schedule) -> Float[Arra
     return c / (s2 + alpha_bar * mixture.spread())
 
 
-@checked
 def ideal_scales(mixture: MultiTokenMixture, schedule: Schedule) -> Float[Array, " T"]:
-    r"""The best v once attention takes the mean of each token's own pattern: $c/s^2$, at each level.
+    r"""Compute the best v once attention takes the mean of each token's own pattern: $c/s^2$, at each level.
 
     **Arguments**: `mixture`, with any patterns; `schedule`.
 
     **Returns** (T,).
 
     **Source**: Li, Min, Vidal (2026), arXiv 2604.10074, Proposition 1, where v comes near it; exact for the ideal mean
-    denoiser, see `ideal_risks`.
+    denoiser, see `ideal_risk`.
 
         >>> import theorylab as tl
         >>> mixture = tl.diffusion.MultiTokenMixture([[1.0, 1.0]], [1.0], active=1, noise=1.0)
@@ -52,13 +51,13 @@ def ideal_scales(mixture: MultiTokenMixture, schedule: Schedule) -> Float[Array,
     return c / s2
 
 
-@checked
 def scale_contraction(
     mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens, step_size: ArrayLike
 ) -> Float[Array, " T"]:
-    r"""The factor of $v_t - c/s^2$ in a gradient step with attention ideal: $1 - \frac{2\eta}T(1 - E[\#]/P)s^2$.
+    r"""Compute the factor of $v_t - c/s^2$ in a gradient step with attention ideal, at each level.
 
-    The loss is the mean over the levels, hence 1/T. Steps are stable where its size is below one.
+    It is $1 - \frac{2\eta}T(1 - E[\#]/P)s^2$: the loss is the mean over the levels, hence 1/T. Steps are stable where
+    its size is below one.
 
     **Arguments**: `mixture`, with any patterns; `schedule`; `tokens` P >= 1, (); `step_size` $\eta$, ().
 
@@ -76,11 +75,10 @@ def scale_contraction(
     return 1 - 2 * step / len(alpha_bar) * (1 - mixture.distinct_patterns(tokens) / jnp.asarray(tokens, s2.dtype)) * s2
 
 
-@checked
 def first_gradient(
     mixture: MultiTokenMixture, schedule: Schedule, v: ArrayLike, tokens: Tokens | None = None
 ) -> Float[Array, "d d"]:
-    r"""The gradient of the risk in W at W = 0, exactly, for any number of tokens.
+    r"""Compute the gradient of the risk in W at W = 0, exactly, for any number of tokens.
 
     For a level and given active patterns let $\Sigma = s^2I + \bar\alpha C_Z$ be a noised token's covariance and
     $\hat C$ that of the P tokens. The gradient is $-\frac{2v}{d^2}E_Z\big[v\,E\hat C^2 - c(1 + \tfrac{d + 1}P)(1 -

@@ -9,8 +9,9 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int32, Integer
 
-from ..numerics import Key, checked, floating, normal
-from ..numerics.checked import Numbers
+from ..numerics.arrays import floating
+from ..numerics.checked import Key, Numbers
+from ..numerics.draws import normal
 from .denoisers import Mixture
 from .multi_token import check_points, check_tokens, check_weights
 
@@ -19,7 +20,6 @@ KINDS = {"full": "full", "diagonal": "diag", "isotropic": "spherical"}
 """What the kinds of covariance are called in scikit-learn."""
 
 
-@checked
 class GaussianMixture(Mixture):
     r"""Points from K normal components, $x_0 \sim \sum_k\pi_k N(\mu_k, \Sigma_k)$, and tokens of such points.
 
@@ -72,11 +72,10 @@ class GaussianMixture(Mixture):
         check_variances("covariances", self.variances, rounding=0 if self.axes is None else 10 * d)
 
     @classmethod
-    @checked
     def fit(
         cls, points: Numbers, components: int, *, covariance: str = "full", seed: int = 0, **options: Any
     ) -> "GaussianMixture":
-        """The mixture that scikit-learn's EM fits to points (n, d).
+        """Fit a mixture to points (n, d) by scikit-learn's EM.
 
         `covariance` is full, diagonal or isotropic; `seed` an integer; other keywords, such as n_init, go to
         `sklearn.mixture.GaussianMixture`.
@@ -102,11 +101,10 @@ class GaussianMixture(Mixture):
             return variances[:, :, None] * jnp.eye(d, dtype=variances.dtype)[None]
         return jnp.einsum("kde,ke,kfe->kdf", self.axes, variances, self.axes)
 
-    @checked
     def sample(
         self, key: Key, *, batch: int, tokens: int | None = None
     ) -> tuple[Float[Array, "*point d"], Int32[Array, "*point"]]:
-        """Data points x0 (batch, tokens, d), or (batch, d) without `tokens`, and their components' indices."""
+        """Draw data points x0 (batch, tokens, d), or (batch, d) without `tokens`, and their components' indices."""
         K, d = self.means.shape
         lead = (batch,) if tokens is None else (batch, check_tokens(tokens))
         keys = jax.random.split(key)
@@ -119,47 +117,43 @@ class GaussianMixture(Mixture):
             xi = jnp.einsum("...de,...e->...d", self.axes[labels], xi)
         return self.means[labels] + xi, labels
 
-    @checked
     def log_density(self, x: Float[Array, "*tokens d"], alpha_bar: ArrayLike) -> Float[Array, ""]:
-        """The log-density of a noised data point, (d,) or (tokens, d), ()."""
+        """Compute the log-density of a noised data point, (d,) or (tokens, d), ()."""
         common, own = self._log_likelihoods(x.reshape(-1, x.shape[-1]), alpha_bar)
         return jnp.sum(common) + jnp.sum(jax.nn.logsumexp(own + jnp.log(self.weights)[None], axis=1))
 
-    @checked
     def posterior(self, x: Float[Array, "*tokens d"], alpha_bar: ArrayLike) -> Float[Array, "rows K"]:
-        """The probability of each component, (tokens, K); (1, K) for a single point and for a shared component."""
+        """Compute the probability of each component, (tokens, K); (1, K) for a single point and a shared component."""
         own = self._log_likelihoods(x.reshape(-1, x.shape[-1]), alpha_bar)[1]
         return jax.nn.softmax(own + jnp.log(self.weights)[None], axis=1)
 
-    @checked
     def expected_noise(self, x: Float[Array, "*tokens d"], alpha_bar: ArrayLike) -> Float[Array, "*tokens d"]:
-        r"""$E[\varepsilon \mid x]$, like x."""
+        r"""Predict the noise as well as can be, $E[\varepsilon \mid x]$, like x."""
         w, c = self.posterior(x, alpha_bar), jnp.sqrt(1 - alpha_bar)
         rows = x.reshape(-1, x.shape[-1])
         y, m, inverse = self._centred(rows, alpha_bar)
         if self.axes is None:
+            # one pass over the tokens, of one product and one difference: all else is done on the means' few rows
+            inverse = c * inverse
             scale = inverse if len(inverse) == 1 else w @ inverse
-            # one pass over the tokens: their centre is taken off the means' few rows
             centre = jnp.sqrt(alpha_bar) * jnp.mean(self.means, axis=0, keepdims=True)
             found = scale * rows - (w @ (m * inverse) + scale * centre)
         else:
             weighted = w[:, :, None] * inverse[None] * self._turned(y, m)
-            found = jnp.einsum("pke,kde->pd", weighted, self.axes)
-        return (c * found).reshape(x.shape)
+            found = c * jnp.einsum("pke,kde->pd", weighted, self.axes)
+        return found.reshape(x.shape)
 
-    @checked
     def noise_variance(self, x: Float[Array, "*tokens d"], alpha_bar: ArrayLike) -> Float[Array, ""]:
-        r"""The posterior variance of the noise, the mean over its entries, ()."""
+        r"""Compute the posterior variance of the noise, the mean over its entries, ()."""
         w, predictions = self.posterior(x, alpha_bar), self._predictions(x, alpha_bar)
         own = jnp.mean(1 - (1 - alpha_bar) / self._noised(alpha_bar), axis=1)
         gaps = predictions - jnp.sum(w[..., None] * predictions, axis=1, keepdims=True)
         return jnp.mean(jnp.sum(w * (own[None] + jnp.mean(gaps**2, axis=2)), axis=1))
 
-    @checked
     def oracle_noise(
         self, x: Float[Array, "*tokens d"], alpha_bar: ArrayLike, labels: Integer[Array, "*tokens"]
     ) -> Float[Array, "*tokens d"]:
-        r"""$E[\varepsilon \mid x, k]$ with the component k of each token known, like x."""
+        r"""Predict the noise where the component k of each token is known, $E[\varepsilon \mid x, k]$, like x."""
         predictions = self._predictions(x, alpha_bar)
         chosen = jnp.broadcast_to(labels.reshape(-1), (len(predictions),))
         return predictions[jnp.arange(len(predictions)), chosen].reshape(x.shape)

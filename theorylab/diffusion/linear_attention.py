@@ -14,8 +14,8 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
-from ..numerics import checked
 from ..numerics.checked import Numbers
+from ..numerics.estimate import Estimate
 from .denoisers import Mixture
 from .multi_token import check_tokens
 
@@ -23,15 +23,7 @@ Pair = tuple[Float[Array, "d d"], Float[Array, "d d"]]
 
 
 class LinearOptimum(NamedTuple):
-    r"""A model $Sx_i + V\bar x$ and its `risk` (), summed over the d entries of a token; `S` and `V` are (d, d).
-
-    **Source**: derived here; see `SharedMeanMixture`.
-
-        >>> import jax.numpy as jnp
-        >>> from theorylab.diffusion.linear_attention import LinearOptimum
-        >>> LinearOptimum(jnp.eye(2), -jnp.eye(2), jnp.asarray(1.0)).S.shape
-        (2, 2)
-    """
+    r"""A model $Sx_i + V\bar x$ and its `risk` (), summed over the d entries of a token; `S` and `V` are (d, d)."""
 
     S: Float[Array, "d d"]
     V: Float[Array, "d d"]
@@ -54,39 +46,36 @@ class SharedMean(Mixture):
 
     @abc.abstractmethod
     def second_moment(self) -> Float[Array, "d d"]:
-        r"""$M = E\,\mu\mu^T$, (d, d), about zero, since the model has no offset."""
+        r"""Compute $M = E\,\mu\mu^T$, (d, d), about zero, since the model has no offset."""
 
     @abc.abstractmethod
-    def bayes_risk(self, tokens: int, alpha_bar: Numbers) -> Any:
-        """The least risk of any denoiser, summed over d."""
+    def bayes_risk(self, tokens: int, alpha_bar: Numbers) -> Estimate:
+        """Compute the least risk of any denoiser, summed over d."""
 
-    @checked
     def variance(self, alpha_bar: ArrayLike) -> Float[Array, "*levels"]:
-        r"""The variance of an entry given the mean, $s^2 = 1 - \bar\alpha + \rho^2\bar\alpha$, like alpha_bar."""
+        r"""Compute an entry's variance given the mean, $s^2 = 1 - \bar\alpha + \rho^2\bar\alpha$, like alpha_bar."""
         alpha_bar = jnp.asarray(alpha_bar, self.noise.dtype)
         return 1 - alpha_bar + self.noise**2 * alpha_bar
 
-    @checked
     def oracle_risk(self, alpha_bar: ArrayLike) -> Float[Array, "*levels"]:
-        r"""The risk $d\bar\alpha\rho^2/s^2$ of one who knows the mean, like alpha_bar."""
+        r"""Compute the risk $d\bar\alpha\rho^2/s^2$ of one who knows the mean, like alpha_bar."""
         alpha_bar = self._level(alpha_bar)
         return len(self.second_moment()) * alpha_bar * self.noise**2 / self.variance(alpha_bar)
 
-    @checked
     def linear_attention_risk(
         self, S: Float[Array, "d d"], V: Float[Array, "d d"], tokens: Any, alpha_bar: ArrayLike
     ) -> Float[Array, ""]:
-        r"""The risk of $Sx_i + V\bar x$, ()."""
+        r"""Compute the risk of $Sx_i + V\bar x$, ()."""
         A, B, c, L = self._moments(tokens, alpha_bar)
         fit = jnp.sum((S @ A + 2 * V @ B) * S) + jnp.sum((V @ B) * V)
         return fit - 2 * c * (jnp.trace(S) + jnp.trace(V) / L) + len(A)
 
-    @checked
     def linear_attention_optimum(self, tokens: Any, alpha_bar: ArrayLike) -> LinearOptimum:
-        r"""The best (S, V, risk): $S = \frac c{s^2}I$, $V = -\frac c{s^2}\bar\alpha LM(\bar\alpha LM + s^2I)^{-1}$.
+        r"""Find the best (S, V, risk), exactly.
 
-        Its risk is the oracle's plus $\sum_i\frac{c^2}{s^2}\frac{\bar\alpha m_i}{\bar\alpha m_iL + s^2}$, with $m_i$
-        the eigenvalues of M. For one token S and V are not unique; this is one of the best.
+        $S = \frac c{s^2}I$ and $V = -\frac c{s^2}\bar\alpha LM(\bar\alpha LM + s^2I)^{-1}$. The risk is the oracle's
+        plus $\sum_i\frac{c^2}{s^2}\frac{\bar\alpha m_i}{\bar\alpha m_iL + s^2}$, with $m_i$ the eigenvalues of M. For
+        one token S and V are not unique; this is one of the best.
         """
         alpha_bar = self._level(alpha_bar)
         m, U = jnp.linalg.eigh(self.second_moment())
@@ -96,12 +85,10 @@ class SharedMean(Mixture):
         V = -c / s2 * (U * (alpha_bar * m * L / ridge)[None]) @ U.T
         return LinearOptimum(S, V, self.oracle_risk(alpha_bar) + jnp.sum(c**2 / s2 * alpha_bar * m / ridge))
 
-    @checked
     def largest_stable_step(self, tokens: Any, alpha_bar: ArrayLike) -> Float[Array, ""]:
-        """The step size below which gradient descent on (S, V) converges: 2 over the largest curvature, ()."""
+        """Compute the step size below which gradient descent on (S, V) converges: 2 over the largest curvature, ()."""
         return 2 / jnp.max(self._curvatures(tokens, alpha_bar))
 
-    @checked
     def population_gd(
         self,
         S: Numbers,
@@ -112,9 +99,9 @@ class SharedMean(Mixture):
         step_size: ArrayLike,
         steps: int,
     ) -> tuple[Pair, Float[Array, " points"]]:
-        """Gradient descent on the risk itself: ((S, V) at the end, the risks before the first and after each step).
+        """Descend along the gradient of the risk itself.
 
-        `risks` is (steps + 1,).
+        It gives (S, V) at the end, and the risks before the first and after each step, (steps + 1,).
 
         **Raises** `ValueError` for a step size that is not positive or at which it does not converge.
         """
@@ -134,7 +121,6 @@ class SharedMean(Mixture):
         last = self.linear_attention_risk(S, V, tokens, alpha_bar)
         return (S, V), jnp.concatenate([risks, last[None]])
 
-    @checked
     def predicted_excess(
         self,
         S: Numbers,
@@ -145,7 +131,7 @@ class SharedMean(Mixture):
         step_size: ArrayLike,
         steps: Any,
     ) -> Float[np.ndarray, "*steps"]:
-        r"""What `population_gd` leaves above the best risk after some numbers of steps, in closed form, like `steps`.
+        r"""Predict what `population_gd` leaves above the best risk after some numbers of steps, exactly, like `steps`.
 
         Along each eigenvector of M, row by row, the pair $\theta$ of entries of S and V follows $\theta - \theta^*
         \mapsto (I - \eta H)(\theta - \theta^*)$, with H a matrix of two by two. On the host, in float64.
@@ -153,7 +139,6 @@ class SharedMean(Mixture):
         factors, shares = self._modes(S, V, tokens, alpha_bar, step_size)
         return np.asarray(np.sum(shares * factors ** (2 * np.asarray(steps)[..., None]), axis=-1))
 
-    @checked
     def iterations_required(
         self,
         S: Numbers,
@@ -164,7 +149,7 @@ class SharedMean(Mixture):
         step_size: ArrayLike,
         excess: float | int,
     ) -> int:
-        """The fewest steps of `population_gd` that leave no more than an excess above the best risk.
+        """Count the fewest steps of `population_gd` that leave no more than an excess above the best risk.
 
         **Raises** `ValueError` for an excess that is not positive, and as `population_gd` does.
         """
@@ -177,9 +162,8 @@ class SharedMean(Mixture):
 
         return _fewest(enough, -1)
 
-    @checked
     def tokens_required(self, excess: float | int, alpha_bar: ArrayLike) -> int:
-        r"""The fewest tokens at which the best linear attention exceeds the oracle risk by no more than an excess.
+        r"""Count the fewest tokens for which the best linear attention has no more than an excess over the oracle.
 
         At most $r(1 - \bar\alpha)/(s^2\,\text{excess})$, rounded up, with r the rank of M.
 

@@ -14,14 +14,15 @@ from jaxtyping import Array, Float, Int
 
 from ..engine.keys import stream
 from ..engine.program import call
-from ..numerics import Key, checked, floating, normal
+from ..numerics.arrays import floating
+from ..numerics.checked import Key
+from ..numerics.draws import normal
 from .blocks import block_size, block_sum, traced
 from .counter import counter_normal, working_dtype
 from .process import check_parametrisation, convert, diffuse
 from .schedules import Schedule, check_levels
 
 
-@checked
 def denoising_loss(
     model: Callable[..., Any],
     x0: Float[Array, "batch ..."],
@@ -34,7 +35,7 @@ def denoising_loss(
     parametrisation: str = "epsilon",
     block: int | str | None = "auto",
 ) -> Float[Array, ""]:
-    r"""The mean squared error, per entry, of a model that predicts the noise on noised points.
+    r"""Compute the mean squared error, per entry, of a model that predicts the noise on noised points.
 
     $\frac{1}{nD} \sum_{i=1}^n \big\|\hat\varepsilon(x_{t_i}, t_i) - \varepsilon_i\big\|^2$ with $x_{t_i} =
     \sqrt{\bar\alpha_{t_i}}\, x_{0,i} + c_{t_i} \varepsilon_i$ and D the entries of a point. Given a key, levels and
@@ -96,7 +97,6 @@ def denoising_loss(
     return total / x0.size
 
 
-@checked
 def level_risks(
     model: Callable[..., Any],
     x0: Float[Array, "batch ..."],
@@ -105,8 +105,8 @@ def level_risks(
     *,
     parametrisation: str = "epsilon",
     block: int | str | None = "auto",
-) -> Float[Array, " steps"]:
-    r"""The denoising loss of each level by itself.
+) -> Float[Array, " levels"]:
+    r"""Compute the denoising loss of each level by itself.
 
     At every level all points are noised anew, so that the mean of the risks estimates the same quantity as the loss
     with uniform levels, from T times as many draws.
@@ -132,12 +132,11 @@ def level_risks(
         noise = normal(jax.random.fold_in(key, level), x0.shape, x0.dtype)
         return denoising_loss(model, x0, schedule, t=t, noise=noise, parametrisation=parametrisation, block=block)
 
-    return call(partial(lax.map, at), jnp.arange(schedule.steps, dtype=jnp.int32))
+    return call(partial(lax.map, at), jnp.arange(schedule.levels, dtype=jnp.int32))
 
 
-@checked
 def draw_levels(key: Key, batch: int, schedule: Schedule, levels: Any = "uniform") -> Int[Array, " batch"]:
-    r"""Random levels for a batch of points.
+    r"""Draw levels for a batch of points.
 
     Stratified levels are an equally spaced grid on the circle of all levels, turned by a random angle: every level is
     drawn $\lfloor n/T \rfloor$ or $\lceil n/T \rceil$ times, and each point's level is uniform by itself, whatever the
@@ -157,19 +156,19 @@ def draw_levels(key: Key, batch: int, schedule: Schedule, levels: Any = "uniform
         >>> jnp.bincount(t).tolist()
         [2, 2, 2, 2]
     """
-    steps = schedule.steps
+    T = schedule.levels
     if not isinstance(levels, str):
-        return _weighted_levels(key, batch, _check_weights(levels, steps))
+        return _weighted_levels(key, batch, _check_weights(levels, T))
     if levels == "uniform":
-        return jax.random.randint(key, (batch,), 0, steps, jnp.int32)
+        return jax.random.randint(key, (batch,), 0, T, jnp.int32)
     if levels != "stratified":
-        raise ValueError(f"levels = {levels!r} is not 'uniform', 'stratified' or an array of weights ({steps},)")
-    if batch * steps >= 2**31:
-        raise ValueError(f"a batch of {batch} points is too large to stratify over {steps} levels: use 'uniform'")
+        raise ValueError(f"levels = {levels!r} is not 'uniform', 'stratified' or an array of weights ({T},)")
+    if batch * T >= 2**31:
+        raise ValueError(f"a batch of {batch} points is too large to stratify over {T} levels: use 'uniform'")
     key_angle, key_turn = jax.random.split(key)
     angle = jax.random.randint(key_angle, (), 0, batch, jnp.int32)
-    turn = jax.random.randint(key_turn, (), 0, steps, jnp.int32)
-    return ((jnp.arange(batch, dtype=jnp.int32) * steps + angle) // batch + turn) % steps
+    turn = jax.random.randint(key_turn, (), 0, T, jnp.int32)
+    return ((jnp.arange(batch, dtype=jnp.int32) * T + angle) // batch + turn) % T
 
 
 def _weighted_levels(key, batch, weights):
@@ -180,10 +179,10 @@ def _weighted_levels(key, batch, weights):
     return jnp.searchsorted(ends, place, side="right").astype(jnp.int32)
 
 
-def _check_weights(weights, steps):
+def _check_weights(weights, T):
     weights = floating(weights)
-    if weights.shape != (steps,):
-        raise ValueError(f"levels has the shape {weights.shape}: pass one weight for each of the {steps} levels")
+    if weights.shape != (T,):
+        raise ValueError(f"levels has the shape {weights.shape}: pass one weight for each of the {T} levels")
     if not isinstance(weights, Tracer):
         known = np.asarray(weights)
         if not (np.isfinite(known).all() and (known >= 0).all() and known.sum() > 0):

@@ -1,8 +1,10 @@
 """How much a noisy sight of one of K points leaves unknown: the posterior variance, by quadrature where it can be."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+
+from ..numerics.estimate import Estimate
 
 GRID_RANK = 3
 """Up to so many dimensions are integrated on a grid, and more by randomised points."""
@@ -10,23 +12,10 @@ GRID_RANK = 3
 SCRAMBLES, POINTS = 16, 2**12
 
 
-class PosteriorVariance(NamedTuple):
-    """A mean posterior variance: `value`, and its `standard_error`, 0 for a quadrature.
+def posterior_variance(means: Any, weights: Any, spread: float | int) -> Estimate:
+    r"""Compute how unknown one of K points is, seen in noise: $E\operatorname{tr}\operatorname{Cov}(\mu_z \mid y)$.
 
-    **Source**: derived here; see `posterior_variance`.
-
-        >>> from theorylab.diffusion.mean_posterior import PosteriorVariance
-        >>> PosteriorVariance(0.5, 0.0).value
-        0.5
-    """
-
-    value: float
-    standard_error: float
-
-
-def posterior_variance(means: Any, weights: Any, spread: float | int) -> PosteriorVariance:
-    r"""$E\operatorname{tr}\operatorname{Cov}(\mu_z \mid y)$ for $y = \mu_z + \sigma Z$, z a random index, Z normal.
-
+    Seen is $y = \mu_z + \sigma Z$, with z a random index and Z normal.
     Only the r dimensions in which the points differ matter. Up to three of them are integrated by the trapezoid rule
     about each point, which for an analytic integrand errs by $e^{-2\pi b/h}$, with b the distance $\pi\sigma/|\mu_j -
     \mu_k|$ of its poles and h the spacing: to about 1e-13 of the points' squared distance in one and two dimensions,
@@ -35,7 +24,7 @@ def posterior_variance(means: Any, weights: Any, spread: float | int) -> Posteri
 
     **Arguments**: `means` $\mu$ (K, d); `weights` (K,), of sum one; `spread` $\sigma > 0$, (). On the host, in float64.
 
-    **Returns** a `PosteriorVariance`.
+    **Returns** an `Estimate`, whose error is 0 for a quadrature.
 
     **Source**: derived here; checked against the two-point formula $|\mu|^2(1 - E\tanh(\lambda + \sqrt\lambda Z))$ by
     Gauss-Hermite quadrature, between the two ways, and by simulation.
@@ -47,7 +36,7 @@ def posterior_variance(means: Any, weights: Any, spread: float | int) -> Posteri
     means, weights = np.asarray(means, float), np.asarray(weights, float)
     points, keep = _coordinates(means - weights @ means)
     if keep == 0:
-        return PosteriorVariance(0.0, 0.0)
+        return Estimate(0.0, 0.0)
     points = points / spread
     if keep > GRID_RANK:
         return _sobol(points, weights, spread)
@@ -69,7 +58,7 @@ def posterior_variance(means: Any, weights: Any, spread: float | int) -> Posteri
             seen = points[z] + np.insert(grid, 0, height, axis=1)
             at = share * np.exp(-(height**2) / 2) * h / np.sqrt(2 * np.pi)
             total += at * (density @ _variance(seen, points, weights))
-    return PosteriorVariance(float(total * spread**2), 0.0)
+    return Estimate(float(total * spread**2), 0.0)
 
 
 def _coordinates(points):
@@ -98,5 +87,4 @@ def _sobol(points, weights, spread):
         normal = ndtri(np.clip(uniform, 1e-16, 1 - 1e-16))
         about = [np.mean(_variance(point + normal, points, weights)) for point in points]
         found.append(weights @ np.asarray(about))
-    found = np.asarray(found) * spread**2
-    return PosteriorVariance(float(found.mean()), float(found.std(ddof=1) / np.sqrt(SCRAMBLES)))
+    return Estimate.of(np.asarray(found) * spread**2)

@@ -12,8 +12,9 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int32, Integer
 
-from ..numerics import Key, checked, floating, normal, orthogonal, uniform
-from ..numerics.checked import Numbers
+from ..numerics.arrays import floating
+from ..numerics.checked import Key, Numbers
+from ..numerics.draws import normal, orthogonal, uniform
 from .denoisers import Mixture
 from .pattern_posterior import PatternPosterior, pattern_posterior, shared_posterior
 
@@ -24,7 +25,6 @@ POSTERIOR_SUBSETS = 5000
 """The most active subsets over which a posterior is summed."""
 
 
-@checked
 class MultiTokenMixture(Mixture):
     r"""The law of data points whose tokens are noisy copies of K of M patterns.
 
@@ -66,11 +66,10 @@ class MultiTokenMixture(Mixture):
             raise ValueError(f"active = {active!r} must be an integer from 1 to {count}, the number of patterns")
         self.patterns, self.weights, self.noise, self.active = patterns, weights, noise, int(active)
 
-    @checked
     def sample(
         self, key: Key, *, tokens: int, batch: int
     ) -> tuple[Float[Array, "batch tokens d"], Int32[Array, "batch tokens"]]:
-        """Data points x0 (batch, tokens, d), and the pattern of each token, int32 (batch, tokens)."""
+        """Draw data points x0 (batch, tokens, d), and the pattern of each token, int32 (batch, tokens)."""
         check_tokens(tokens)
         keys = jax.random.split(key, 3)
         count, d = self.patterns.shape
@@ -81,9 +80,8 @@ class MultiTokenMixture(Mixture):
         xi = normal(keys[2], (batch, tokens, d), self.patterns.dtype)
         return self.patterns[labels] + self.noise * xi, labels
 
-    @checked
     def posterior(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> PatternPosterior:
-        """The density of a noised data point, and the probability of each pattern for each of its tokens.
+        """Compute the density of a noised data point, and the probability of each pattern for each of its tokens.
 
         **Raises** `ValueError` for more than 5000 active subsets, over which it sums, unless K = 1.
         """
@@ -98,33 +96,28 @@ class MultiTokenMixture(Mixture):
             )
         return pattern_posterior(x, points, variance, self.proportions())
 
-    @checked
     def variance(self, alpha_bar: ArrayLike) -> Float[Array, "*levels"]:
-        r"""The variance of an entry given its pattern, $s^2 = 1 - \bar\alpha + \rho^2\bar\alpha$, like alpha_bar."""
+        r"""Compute an entry's variance given its pattern, $s^2 = 1 - \bar\alpha + \rho^2\bar\alpha$, like alpha_bar."""
         alpha_bar = jnp.asarray(alpha_bar, self.noise.dtype)
         return 1 - alpha_bar + self.noise**2 * alpha_bar
 
-    @checked
     def log_density(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, ""]:
-        """The log-density of a noised data point, ()."""
+        """Compute the log-density of a noised data point, ()."""
         return self.posterior(x, alpha_bar).log_density
 
-    @checked
     def expected_noise(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, "tokens d"]:
-        r"""$E[\varepsilon \mid x]$, (tokens, d)."""
+        r"""Predict the noise as well as can be, $E[\varepsilon \mid x]$, (tokens, d)."""
         means = self.posterior(x, alpha_bar).shares @ self.patterns
         return self._residual(x, alpha_bar, means)
 
-    @checked
     def oracle_noise(
         self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike, labels: Integer[Array, " tokens"]
     ) -> Float[Array, "tokens d"]:
-        r"""$E[\varepsilon \mid x, Y]$, (tokens, d)."""
+        r"""Predict the noise where the patterns are known, $E[\varepsilon \mid x, Y]$, (tokens, d)."""
         return self._residual(x, alpha_bar, self.patterns[labels])
 
-    @checked
     def noise_variance(self, x: Float[Array, "tokens d"], alpha_bar: ArrayLike) -> Float[Array, ""]:
-        r"""The posterior variance of the noise, the mean over its entries, ()."""
+        r"""Compute the posterior variance of the noise, the mean over its entries, ()."""
         shares, s2 = self.posterior(x, alpha_bar).shares, self.variance(alpha_bar)
         unsure = jnp.mean(jnp.sum((shares @ squared_distances(self.patterns)) * shares, axis=1)) / 2
         oracle = self.noise**2 * alpha_bar / s2
@@ -134,32 +127,31 @@ class MultiTokenMixture(Mixture):
         return jnp.sqrt(1 - alpha_bar) / self.variance(alpha_bar) * (x - jnp.sqrt(alpha_bar) * means)
 
     def proportions(self) -> Float[Array, "subsets M"]:
-        r"""The probabilities $\pi(Z)$ of the patterns, one row for each active subset Z, all equally likely."""
+        r"""Compute the probabilities $\pi(Z)$ of the patterns, one row for each active subset Z, all equally likely."""
         chosen = jnp.asarray(subsets(len(self.patterns), self.active), self.weights.dtype) * self.weights[None]
         return chosen / jnp.sum(chosen, axis=1, keepdims=True)
 
     def pattern_frequencies(self) -> Float[Array, " M"]:
-        r"""How often a token shows each pattern, $\nu_u = E\,\pi_u(Z)$, (M,).
+        r"""Compute how often a token shows each pattern, $\nu_u = E\,\pi_u(Z)$, (M,).
 
         Exact up to 200 000 subsets (M = 20 for any K); beyond, an average over as many, drawn by a fixed seed, with a
         standard error below $1/900$.
         """
         return jnp.mean(self.proportions(), axis=0)
 
-    @checked
     def distinct_patterns(self, tokens: int | Integer[Array, ""]) -> Float[Array, ""]:
-        """How many patterns the tokens of a data point show, in the mean, (): K for many tokens, 1 for one."""
+        """Count the patterns that the tokens of a data point show, in the mean, (): K for many tokens, 1 for one."""
         tokens = jnp.asarray(check_tokens(tokens), self.weights.dtype)
         return jnp.mean(jnp.sum(1 - (1 - self.proportions()) ** tokens, axis=1))
 
     def pattern_covariances(self) -> Float[Array, "subsets d d"]:
-        r"""The covariance $C_Z = \sum_k\pi_k(Z)(\mu_k - m_Z)(\mu_k - m_Z)^T$ of a token's pattern, for each subset."""
+        r"""Compute a token pattern's covariance $C_Z = \sum_k\pi_k(Z)(\mu_k - m_Z)(\mu_k - m_Z)^T$ for each subset."""
         share = self.proportions()
         gaps = self.patterns[None] - (share @ self.patterns)[:, None]
         return jnp.einsum("sk,ski,skj->sij", share, gaps, gaps)
 
     def spread(self) -> Float[Array, ""]:
-        r"""The variance per entry of a token's pattern within its data point, $E\operatorname{tr}C_Z/d$, ().
+        r"""Compute the variance per entry of a token's pattern within its data point, $E\operatorname{tr}C_Z/d$, ().
 
         $1 - E\sum_k\pi_k(Z)^2$ for orthogonal patterns of norm $\sqrt d$.
         """
@@ -168,9 +160,8 @@ class MultiTokenMixture(Mixture):
         return jnp.mean(jnp.sum((share @ squared_distances(self.patterns)) * share, axis=1)) / (2 * d)
 
 
-@checked
 def orthogonal_patterns(key: Key, count: int, dim: int) -> Float[Array, "count dim"]:
-    r"""Random orthogonal patterns of norm $\sqrt d$: the first rows of a Haar matrix, scaled.
+    r"""Draw orthogonal patterns of norm $\sqrt d$: the first rows of a Haar matrix, scaled.
 
     **Arguments**: `key`, a key or a seed; `count` M, at most `dim`; `dim` d.
 

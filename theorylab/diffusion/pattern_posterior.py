@@ -12,13 +12,6 @@ class PatternPosterior(NamedTuple):
     """What noised tokens say of their patterns: `log_density` () and `shares` (tokens, M), each row of sum one.
 
     `shares` is (1, M) where all tokens share one pattern.
-
-    **Source**: derived here; see `pattern_posterior`.
-
-        >>> import jax.numpy as jnp
-        >>> from theorylab.diffusion.pattern_posterior import PatternPosterior
-        >>> PatternPosterior(jnp.asarray(-1.0), jnp.ones((1, 1))).shares.shape
-        (1, 1)
     """
 
     log_density: Float[Array, ""]

@@ -6,17 +6,15 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
-from ..numerics import checked
 from .schedules import Schedule, check_levels
 
 PARAMETRISATIONS = ("epsilon", "x0", "v", "score")
 
 
-@checked
 def diffuse(
     x0: Float[Array, "..."], t: int | Integer[Array, "..."], noise: Float[Array, "..."], schedule: Schedule
 ) -> Float[Array, "..."]:
-    r"""Clean points, noised to given levels: $x_t = \sqrt{\bar\alpha_t}\, x_0 + c_t\, \varepsilon$.
+    r"""Noise clean points to given levels: $x_t = \sqrt{\bar\alpha_t}\, x_0 + c_t\, \varepsilon$.
 
     **Arguments**: `x0`, (batch, ...), or one point with a scalar t; `t`, integers (batch,), each in 0..T - 1; `noise`,
     of the shape of `x0`; `schedule`, a `Schedule`.
@@ -43,7 +41,6 @@ def diffuse(
     return r * x0 + c * noise
 
 
-@checked
 def convert(
     prediction: Float[Array, "..."],
     x: Float[Array, "..."],
@@ -53,7 +50,7 @@ def convert(
     source: str,
     target: str = "epsilon",
 ) -> Float[Array, "..."]:
-    r"""A prediction in one parametrisation, as the same prediction in another.
+    r"""Convert a prediction from one parametrisation to another.
 
     At a noised point x every parametrisation is linear in the pair $(x_0, \varepsilon)$, of which x itself gives one
     equation, $x = \sqrt{\bar\alpha}\, x_0 + c\, \varepsilon$, and the prediction the other: `"epsilon"` and `"x0"`
@@ -94,11 +91,10 @@ def convert(
     return _determinant(wanted, point) * scale * prediction + _determinant(given, wanted) * scale * x
 
 
-@checked
 def reparametrise(
     model: Callable[..., Any], schedule: Schedule, *, source: str, target: str = "epsilon"
 ) -> Callable[..., Any]:
-    """A model of one parametrisation, as a model `(x, t)` of another.
+    """Wrap a model of one parametrisation as a model `(x, t)` of another.
 
     **Arguments**: `model`, any callable of one point x and its level t; `schedule`; `source`, what it predicts;
     `target`, what the result predicts; both as in `convert`.

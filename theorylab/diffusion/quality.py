@@ -10,8 +10,10 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, ScalarLike
 
-from ..numerics import Key, checked, floating, normal
-from ..numerics.checked import Numbers
+from ..numerics.arrays import floating
+from ..numerics.checked import Key, Numbers
+from ..numerics.draws import normal
+from ..numerics.estimate import Estimate
 
 
 class MomentErrors(NamedTuple):
@@ -19,12 +21,6 @@ class MomentErrors(NamedTuple):
 
     **Arguments**: `mean`, the Euclidean distance of the means, (); `covariance`, the Frobenius distance of the
     covariances, (); `mean_chance` and `covariance_chance`, (), the sizes that both have by chance.
-
-    **Source**: derived here; see `moment_errors`.
-
-        >>> import jax.numpy as jnp, theorylab as tl
-        >>> tl.diffusion.moment_errors(jnp.asarray([[1.0], [-1.0]]), jnp.zeros(1), jnp.eye(1)).mean.item()
-        0.0
     """
 
     mean: Float[Array, ""]
@@ -33,9 +29,8 @@ class MomentErrors(NamedTuple):
     covariance_chance: Float[Array, ""]
 
 
-@checked
 def moment_errors(x: Float[Array, "n ..."], mean: Numbers, covariance: Numbers) -> MomentErrors:
-    r"""How far the mean and the covariance of samples are from given ones.
+    r"""Measure how far the mean and the covariance of samples are from given ones.
 
     By chance the squares are $\operatorname{tr}\hat\Sigma/n$ and $\frac1n\big(\frac1n\sum_i |z_i|^4 -
     |\hat\Sigma|_F^2\big)$ with $z_i = x_i - \mu$ and $\hat\Sigma$ the mean of $z_i z_i^T$, in the mean.
@@ -74,11 +69,8 @@ def moment_errors(x: Float[Array, "n ..."], mean: Numbers, covariance: Numbers) 
     )
 
 
-@checked
-def mode_proportions(
-    x: Float[Array, "n ..."], posterior: Callable[[Array], Array]
-) -> tuple[Float[Array, " K"], Float[Array, " K"]]:
-    r"""The share of each mode among samples, $\frac1n\sum_i P(k \mid x_i)$, with its standard error.
+def mode_proportions(x: Float[Array, "n ..."], posterior: Callable[[Array], Array]) -> Estimate:
+    r"""Estimate the share of each mode among samples, $\frac1n\sum_i P(k \mid x_i)$, with its standard error.
 
     Probabilities are averaged, not their largest: where the samples follow the mixture whose posterior this is, the
     expectation of the result is the mixture's weights exactly, however much its modes overlap.
@@ -88,7 +80,7 @@ def mode_proportions(
     `lambda x: mixture.posterior(x, 1.0)`, and for a `MultiTokenMixture` the `shares` of the same, whose expectation is
     `pattern_frequencies()`.
 
-    **Returns** proportions (K,) and their standard errors (K,).
+    **Returns** an `Estimate` of the proportions (K,).
 
     **Raises** `ValueError` for fewer than two samples.
 
@@ -103,18 +95,17 @@ def mode_proportions(
     _rows("x", x)
     shares = jax.vmap(posterior)(x)
     shares = jnp.mean(shares.reshape(len(x), -1, shares.shape[-1]), axis=1)
-    return jnp.mean(shares, axis=0), jnp.std(shares, axis=0, ddof=1) / np.sqrt(len(x)).astype(shares.dtype)
+    return Estimate.of(shares)
 
 
-@checked
 def sliced_wasserstein(
     x: Float[Array, "n ..."], y: Float[Array, "m ..."], key: Key, *, projections: int = 256
 ) -> Float[Array, ""]:
-    r"""The sliced 2-Wasserstein distance, $\big(E_\theta W_2^2(\theta^T x, \theta^T y)\big)^{1/2}$, of two samples.
+    r"""Estimate the sliced 2-Wasserstein distance of two samples.
 
-    On each random direction the distance of the two empirical laws is exact: quantiles are matched with quantiles,
-    which for equal sizes pairs the sorted points, and for unequal ones splits them. A translation by v has the distance
-    $|v|/\sqrt D$.
+    It is $\big(E_\theta W_2^2(\theta^T x, \theta^T y)\big)^{1/2}$ for a random direction $\theta$. On each direction
+    the distance of the two empirical laws is exact: quantiles are matched with quantiles, which for equal sizes pairs
+    the sorted points, and for unequal ones splits them. A translation by v has the distance $|v|/\sqrt D$.
 
     **Arguments**: `x` and `y`, samples (n, ...) and (m, ...), of one shape and dtype each, taken as vectors of D
     entries; `key`, a key or a seed, for the directions; `projections`, their number.
@@ -142,11 +133,8 @@ def sliced_wasserstein(
     return jnp.sqrt(jnp.mean(jnp.sum(gaps * jnp.asarray(mass, x.dtype)[None], axis=1)))
 
 
-@checked
-def mmd(
-    x: Float[Array, "n ..."], y: Float[Array, "m ..."], *, bandwidth: ScalarLike | None = None
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    r"""The squared maximum mean discrepancy of two samples, unbiased, and its standard error under equal laws.
+def mmd(x: Float[Array, "n ..."], y: Float[Array, "m ..."], *, bandwidth: ScalarLike | None = None) -> Estimate:
+    r"""Estimate the squared maximum mean discrepancy of two samples, unbiased, and its standard error under equal laws.
 
     $\widehat{\mathrm{MMD}}{}^2 = \overline{k(x_i, x_j)}_{i \ne j} + \overline{k(y_i, y_j)}_{i \ne j} -
     2\,\overline{k(x_i, y_j)}$ with $k(x, y) = e^{-|x - y|^2 / 2h^2}$: of mean zero where the laws are equal, hence
@@ -156,8 +144,8 @@ def mmd(
     **Arguments**: `x` and `y`, independent samples (n, ...) and (m, ...), each at least two, of one shape and dtype;
     `bandwidth` h > 0, (), by default the median of the distances between all points of both samples.
 
-    **Returns** the squared discrepancy () and its standard error under equality (). Time and memory are of order
-    $(n + m)^2$.
+    **Returns** an `Estimate` of the squared discrepancy (), whose standard error is that under equality. Time and
+    memory are of order $(n + m)^2$.
 
     **Raises** `ValueError` for samples of different shapes or fewer than two, and for a bandwidth that is not positive.
 
@@ -188,14 +176,13 @@ def mmd(
     centred = kernel - means[:, None] - means[None] + jnp.mean(means)
     second = jnp.sum(jnp.where(same, 0, centred**2)) / ((n + m) * (n + m - 1))
     variance = 2 * second * (1 / (n * (n - 1)) + 2 / (n * m) + 1 / (m * (m - 1)))
-    return value, jnp.sqrt(variance)
+    return Estimate(value, jnp.sqrt(variance))
 
 
-@checked
 def frechet_distance(
     x: Float[Array, "n ..."], y: Float[Array, "m ..."], *, features: Callable[[Array], Array] | None = None
 ) -> Float[Array, ""]:
-    r"""The Frechet distance of two samples: that of normal laws with their means and covariances, squared as in FID.
+    r"""Compute the Frechet distance of two samples: of normal laws with their means and covariances, squared as in FID.
 
     Covariances are estimated from samples, so that for few of them it is above zero where the laws are equal: compare
     it with that of two samples of the truth, of the same sizes.
@@ -222,11 +209,10 @@ def frechet_distance(
     return gaussian_wasserstein(*moments[0], *moments[1])
 
 
-@checked
 def gaussian_wasserstein(
     mean_x: Numbers, covariance_x: Numbers, mean_y: Numbers, covariance_y: Numbers
 ) -> Float[Array, ""]:
-    r"""The squared 2-Wasserstein distance of two normal laws.
+    r"""Compute the squared 2-Wasserstein distance of two normal laws.
 
     $|\mu_x - \mu_y|^2 + \operatorname{tr}\big(\Sigma_x + \Sigma_y -
     2(\Sigma_x^{1/2}\Sigma_y\Sigma_x^{1/2})^{1/2}\big)$. The last trace is the sum of the singular values of

@@ -1,9 +1,7 @@
 """The risks of denoising a multi-token mixture, exactly: oracle, ideal mean denoising, no attention yet, and Bayes.
 
-Every risk is a mean squared error per entry, without a factor 1/2; a plural gives it level by level.
+Every risk is a mean squared error per entry, without a factor 1/2: the mean over the levels, or level by level.
 """
-
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +9,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Integer
 
-from ..numerics import Key, checked, normal
-from ..numerics.checked import Numbers
+from ..numerics.checked import Key, Numbers
+from ..numerics.draws import normal
+from ..numerics.estimate import Estimate
 from .denoisers import Mixture
 from .multi_token import MultiTokenMixture, check_tokens
 from .schedules import Schedule
@@ -20,90 +19,40 @@ from .schedules import Schedule
 Tokens = int | Integer[Array, ""]
 
 
-class Estimate(NamedTuple):
-    """A mean over draws: `value` and its `standard_error`, of one shape.
+def oracle_risk(mixture: MultiTokenMixture, schedule: Schedule, *, by_level: bool = False) -> Float[Array, "*levels"]:
+    r"""Compute the risk $\bar\alpha\rho^2/s^2$ of one who knows each token's pattern: no estimator falls below it.
 
-    **Source**: derived here; see `bayes_risk`.
+    **Arguments**: `mixture`, with any patterns; `schedule`; `by_level`, whether to give the risk of each level.
 
-        >>> import jax.numpy as jnp, theorylab as tl
-        >>> float(tl.diffusion.Estimate(jnp.asarray(0.5), jnp.asarray(0.125)).standard_error)
-        0.125
-    """
-
-    value: Float[Array, "*levels"]
-    standard_error: Float[Array, "*levels"]
-
-
-@checked
-def oracle_risks(mixture: MultiTokenMixture, schedule: Schedule) -> Float[Array, " T"]:
-    r"""The risk $\bar\alpha\rho^2/s^2$ of one who knows each token's pattern, at each level.
-
-    **Arguments**: `mixture`, with any patterns; `schedule`.
-
-    **Returns** (T,), per entry.
+    **Returns** the mean over the levels (), or by level (T,), per entry.
 
     **Source**: Li, Min, Vidal (2026), arXiv 2604.10074, twice what they write; checked against simulation.
 
         >>> import theorylab as tl
         >>> mixture = tl.diffusion.MultiTokenMixture([[1.0, 1.0]], [1.0], active=1, noise=1.0)
-        >>> tl.diffusion.oracle_risks(mixture, tl.diffusion.Schedule.from_alphas([0.5, 0.5])).tolist()
+        >>> schedule = tl.diffusion.Schedule.from_alphas([0.5, 0.5])
+        >>> float(tl.diffusion.oracle_risk(mixture, schedule))
+        0.375
+        >>> tl.diffusion.oracle_risk(mixture, schedule, by_level=True).tolist()
         [0.5, 0.25]
     """
     alpha_bar, _, s2 = levels_of(mixture, schedule)
-    return alpha_bar * mixture.noise**2 / s2
+    return _over(alpha_bar * mixture.noise**2 / s2, by_level)
 
 
-@checked
-def oracle_risk(mixture: MultiTokenMixture, schedule: Schedule) -> Float[Array, ""]:
-    r"""The mean over the levels of `oracle_risks`, which no estimator falls below.
-
-    **Arguments**: `mixture`, with any patterns; `schedule`.
-
-    **Returns** (), per entry.
-
-    **Source**: Li, Min, Vidal (2026), arXiv 2604.10074, twice what they write; checked against simulation.
-
-        >>> import theorylab as tl
-        >>> mixture = tl.diffusion.MultiTokenMixture([[1.0, 1.0]], [1.0], active=1, noise=1.0)
-        >>> float(tl.diffusion.oracle_risk(mixture, tl.diffusion.Schedule.from_alphas([0.5, 0.5])))
-        0.375
-    """
-    return jnp.mean(oracle_risks(mixture, schedule))
-
-
-@checked
-def ideal_risks(mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens) -> Float[Array, " T"]:
-    r"""The risk of $\frac c{s^2}(x_p - \bar x_p)$, at each level; $\bar x_p$ is the mean of the tokens of p's pattern.
+def ideal_risk(
+    mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens, *, by_level: bool = False
+) -> Float[Array, "*levels"]:
+    r"""Compute the risk of $\frac c{s^2}(x_p - \bar x_p)$, with $\bar x_p$ the mean of the tokens of p's pattern.
 
     The oracle's plus $\frac{1 - \bar\alpha}{s^2}\,E[\#]/P$, with # the number of patterns that the P tokens show: a
     mean over n tokens, its own among them, is off by $s^2/n$ and correlated with the token. The scale $c/s^2$ is the
     best one for every n. It is the level that mean denoising aims at, not a lower bound over all attention.
 
-    **Arguments**: `mixture`, with any patterns; `schedule`; `tokens` P >= 1, ().
+    **Arguments**: `mixture`, with any patterns; `schedule`; `tokens` P >= 1, (); `by_level`, whether to give the risk
+    of each level.
 
-    **Returns** (T,), per entry.
-
-    **Raises** `ValueError` for less than one token.
-
-    **Source**: derived here; checked against simulation.
-
-        >>> import theorylab as tl
-        >>> mixture = tl.diffusion.MultiTokenMixture([[1.0, 1.0]], [1.0], active=1, noise=1.0)
-        >>> tl.diffusion.ideal_risks(mixture, tl.diffusion.Schedule.from_alphas([0.5]), 5).round(3).tolist()
-        [0.6]
-    """
-    _, c, s2 = levels_of(mixture, schedule)
-    shown = mixture.distinct_patterns(tokens) / jnp.asarray(tokens, s2.dtype)
-    return oracle_risks(mixture, schedule) + c**2 / s2 * shown
-
-
-@checked
-def ideal_risk(mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens) -> Float[Array, ""]:
-    r"""The mean over the levels of `ideal_risks`, the level that mean denoising aims at.
-
-    **Arguments**: `mixture`, with any patterns; `schedule`; `tokens` P >= 1, ().
-
-    **Returns** (), per entry.
+    **Returns** the mean over the levels (), or by level (T,), per entry.
 
     **Raises** `ValueError` for less than one token.
 
@@ -114,43 +63,24 @@ def ideal_risk(mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens) -
         >>> round(float(tl.diffusion.ideal_risk(mixture, tl.diffusion.Schedule.from_alphas([0.5]), 5)), 3)
         0.6
     """
-    return jnp.mean(ideal_risks(mixture, schedule, tokens))
+    alpha_bar, c, s2 = levels_of(mixture, schedule)
+    shown = mixture.distinct_patterns(tokens) / jnp.asarray(tokens, s2.dtype)
+    return _over(alpha_bar * mixture.noise**2 / s2 + c**2 / s2 * shown, by_level)
 
 
-@checked
-def initial_risks(mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens, v: ArrayLike) -> Float[Array, " T"]:
-    r"""The risk of $v(x_p - \bar x)$, mean-denoising attention with W = 0, at each level.
+def initial_risk(
+    mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens, v: ArrayLike, *, by_level: bool = False
+) -> Float[Array, "*levels"]:
+    r"""Compute the risk of $v(x_p - \bar x)$: mean-denoising attention with W = 0, where it starts.
 
     $1 + (1 - \frac1P)\big(v^2(s^2 + \bar\alpha\,E\operatorname{tr}C_Z/d) - 2vc\big)$, with $C_Z$ the covariance of a
     token's pattern given the active ones: $\operatorname{tr}C_Z/d = 1 - \sum_k\pi_k(Z)^2$ for orthogonal patterns of
     norm $\sqrt d$.
 
-    **Arguments**: `mixture`, with any patterns; `schedule`; `tokens` P >= 1, (); `v`, () or (T,).
+    **Arguments**: `mixture`, with any patterns; `schedule`; `tokens` P >= 1, (); `v`, () or (T,); `by_level`, whether
+    to give the risk of each level.
 
-    **Returns** (T,), per entry.
-
-    **Raises** `ValueError` for less than one token, and for a v of another shape.
-
-    **Source**: derived here; checked against simulation.
-
-        >>> import theorylab as tl
-        >>> mixture = tl.diffusion.MultiTokenMixture([[1.0, 1.0]], [1.0], active=1, noise=1.0)
-        >>> tl.diffusion.initial_risks(mixture, tl.diffusion.Schedule.from_alphas([0.75]), 2, 1.0).tolist()
-        [1.0]
-    """
-    alpha_bar, c, s2 = levels_of(mixture, schedule)
-    v = scales_of(v, alpha_bar)
-    shrunk = 1 - 1 / jnp.asarray(check_tokens(tokens), alpha_bar.dtype)
-    return 1 + shrunk * (v**2 * (s2 + alpha_bar * mixture.spread()) - 2 * v * c)
-
-
-@checked
-def initial_risk(mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens, v: ArrayLike) -> Float[Array, ""]:
-    r"""The mean over the levels of `initial_risks`: where mean-denoising attention starts from W = 0.
-
-    **Arguments**: `mixture`, with any patterns; `schedule`; `tokens` P >= 1, (); `v`, () or (T,).
-
-    **Returns** (), per entry.
+    **Returns** the mean over the levels (), or by level (T,), per entry.
 
     **Raises** `ValueError` for less than one token, and for a v of another shape.
 
@@ -161,43 +91,25 @@ def initial_risk(mixture: MultiTokenMixture, schedule: Schedule, tokens: Tokens,
         >>> float(tl.diffusion.initial_risk(mixture, tl.diffusion.Schedule.from_alphas([0.75]), 2, 1.0))
         1.0
     """
-    return jnp.mean(initial_risks(mixture, schedule, tokens, v))
+    alpha_bar, c, s2 = levels_of(mixture, schedule)
+    v = scales_of(v, alpha_bar)
+    shrunk = 1 - 1 / jnp.asarray(check_tokens(tokens), alpha_bar.dtype)
+    return _over(1 + shrunk * (v**2 * (s2 + alpha_bar * mixture.spread()) - 2 * v * c), by_level)
 
 
-@checked
-def bayes_risks(mixture: Mixture, schedule: Schedule, tokens: int, *, key: Key, samples: int) -> Estimate:
-    r"""The least risk that any denoiser has, at each level, with error bars.
+def bayes_risk(
+    mixture: Mixture, schedule: Schedule, tokens: int, *, key: Key, samples: int, by_level: bool = False
+) -> Estimate:
+    r"""Estimate the least risk that any denoiser has, with its standard error.
 
     The mean over drawn data points of the posterior variance of the noise, which is exact for each and varies far less
     than a squared error; so an estimate for a `MultiTokenMixture` never falls below its oracle risk. All levels see the
     same draws.
 
     **Arguments**: `mixture`, any `Mixture`; `schedule`; `tokens` P >= 1; `key`, a key or a seed; `samples` >= 2, the
-    data points drawn.
+    data points drawn; `by_level`, whether to give the risk of each level.
 
-    **Returns** an `Estimate` with fields (T,), per entry.
-
-    **Raises** `ValueError` for less than one token or two samples, and for more than 5000 active subsets.
-
-    **Source**: derived here; checked against the squared error of the exact denoiser.
-
-        >>> import jax, theorylab as tl
-        >>> mixture = tl.diffusion.MultiTokenMixture([[1.0, 1.0]], [1.0], active=1, noise=1.0)
-        >>> schedule = tl.diffusion.Schedule.from_alphas([0.5])
-        >>> tl.diffusion.bayes_risks(mixture, schedule, 5, key=jax.random.key(0), samples=2).value.round(3).tolist()
-        [0.5]
-    """
-    return _summary(_variances(mixture, schedule, tokens, key, samples))
-
-
-@checked
-def bayes_risk(mixture: Mixture, schedule: Schedule, tokens: int, *, key: Key, samples: int) -> Estimate:
-    r"""The mean over the levels of `bayes_risks`, with its own error bar.
-
-    **Arguments**: `mixture`, any `Mixture`; `schedule`; `tokens` P >= 1; `key`, a key or a seed; `samples` >= 2, the
-    data points drawn.
-
-    **Returns** an `Estimate`, the pair (value, standard error), () each, per entry.
+    **Returns** an `Estimate` of the mean over the levels (), or by level (T,), per entry.
 
     **Raises** `ValueError` for less than one token or two samples, and for more than 5000 active subsets.
 
@@ -210,15 +122,15 @@ def bayes_risk(mixture: Mixture, schedule: Schedule, tokens: int, *, key: Key, s
         >>> round(float(value), 3)
         0.375
     """
-    return _summary(jnp.mean(_variances(mixture, schedule, tokens, key, samples), axis=1))
+    values = _variances(mixture, schedule, tokens, key, samples)
+    return Estimate.of(values if by_level else jnp.mean(values, axis=1))
 
 
-@checked
 def score_error(risks: Numbers, bayes: Numbers, schedule: Schedule) -> Float[Array, ""]:
-    r"""The error of the score $s = -f/c$ of a denoiser f, from its risks: the mean of $(L_t - B_t)/(1 - \bar\alpha_t)$.
+    r"""Compute the error of the score $s = -f/c$ of a denoiser f from its risks.
 
-    An identity for any f, per entry: $E\|s - \nabla\log p_t\|^2/(dP)$, since the posterior mean is orthogonal to what f
-    misses.
+    It is the mean of $(L_t - B_t)/(1 - \bar\alpha_t)$, for any f. Per entry that is $E\|s - \nabla\log p_t\|^2/(dP)$,
+    since the posterior mean is orthogonal to what f misses.
 
     **Arguments**: `risks` L (T,) of f, and `bayes` B (T,), the least ones, per entry; `schedule`.
 
@@ -242,9 +154,8 @@ def score_error(risks: Numbers, bayes: Numbers, schedule: Schedule) -> Float[Arr
     return jnp.mean((risks - bayes) / (1 - alpha_bar))
 
 
-@checked
 def tokens_required(mixture: MultiTokenMixture, schedule: Schedule, excess: float | int) -> int:
-    r"""The fewest tokens for which `ideal_risk` exceeds the oracle risk by no more than a given amount.
+    r"""Count the fewest tokens for which `ideal_risk` exceeds the oracle risk by no more than a given amount.
 
     At most $K\,\operatorname{mean}_t\frac{1 - \bar\alpha}{s^2}/\text{excess}$, rounded up, which is also what it comes
     to for a small excess.
@@ -315,5 +226,5 @@ def _variances(mixture, schedule, tokens, key, samples):
     return lax.map(one, (x0, jax.random.split(keys[1], samples)), batch_size=together)
 
 
-def _summary(values):
-    return Estimate(jnp.mean(values, axis=0), jnp.std(values, axis=0, ddof=1) / np.sqrt(len(values)))
+def _over(risks, by_level):
+    return risks if by_level else jnp.mean(risks)

@@ -18,7 +18,8 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, ScalarLike
 
 from ..engine.program import call
-from ..numerics import Key, checked, normal
+from ..numerics.checked import Key
+from ..numerics.draws import normal
 from .blocks import program
 from .counter import working_dtype
 from .process import check_parametrisation, convert
@@ -27,7 +28,6 @@ from .schedules import Schedule
 Samples = Float[Array, "..."]
 
 
-@checked
 def sample_ancestral(
     model: Callable[..., Any],
     schedule: Schedule,
@@ -37,10 +37,11 @@ def sample_ancestral(
     parametrisation: str = "epsilon",
     trajectory: bool = False,
 ) -> Samples:
-    r"""Samples by the reverse chain of DDPM: $x_{t-1} \sim N(a_t \hat x_0 + b_t x_t, \tilde\beta_t)$, level by level.
+    r"""Sample by the reverse chain of DDPM, level by level.
 
-    With the mean and variance of $x_{t-1}$ given $x_t$ and $x_0$, and the model's $\hat x_0(x_t, t)$ in the place of
-    $x_0$; the last step, from level 0, gives $\hat x_0$ itself.
+    $x_{t-1} \sim N(a_t \hat x_0 + b_t x_t, \tilde\beta_t)$, with the mean and variance of $x_{t-1}$ given $x_t$ and
+    $x_0$, and the model's $\hat x_0(x_t, t)$ in the place of $x_0$; the last step, from level 0, gives $\hat x_0$
+    itself.
 
     **Arguments**: `model`, a callable `(x, t)` of one point and its level, an int32 (); `schedule`; `start`, points at
     the last level (batch, ...), floating, where standard normal ones belong; `key`, a key or a seed;
@@ -64,7 +65,6 @@ def sample_ancestral(
     return sample_ddim(model, schedule, start, key, eta=1.0, parametrisation=parametrisation, trajectory=trajectory)
 
 
-@checked
 def sample_ddim(
     model: Callable[..., Any],
     schedule: Schedule,
@@ -76,7 +76,7 @@ def sample_ddim(
     parametrisation: str = "epsilon",
     trajectory: bool = False,
 ) -> Samples:
-    r"""Samples by DDIM, with as much noise as is wished and by as many levels.
+    r"""Sample by DDIM, with as much noise as is wished and by as many levels.
 
     From level t to an earlier one s, $x_s = \sqrt{\bar\alpha_s}\,\hat x_0 + \sqrt{c_s^2 - \sigma^2}\, \hat\varepsilon
     + \sigma z$ with $\sigma^2 = \eta^2 (1 - \bar\alpha_t/\bar\alpha_s)\, c_s^2/c_t^2$: without noise at $\eta = 0$,
@@ -105,7 +105,7 @@ def sample_ddim(
     if key is None and not silent:
         raise ValueError(f"eta = {eta} draws noise at every step: pass a key, or eta=0")
     predict, x = _prepare(model, schedule, start, parametrisation)
-    levels = _levels(schedule.steps, steps)
+    levels = _levels(schedule.levels, steps)
     signal, other, spread = (value.astype(x.dtype) for value in _ddim_coefficients(schedule, levels, eta))
 
     def sample(x, key):
@@ -122,7 +122,6 @@ def sample_ddim(
     return _over_batch(sample, x, None if silent else key, start.dtype, trajectory)
 
 
-@checked
 def sample_flow(
     model: Callable[..., Any],
     schedule: Schedule,
@@ -133,7 +132,7 @@ def sample_flow(
     parametrisation: str = "epsilon",
     trajectory: bool = False,
 ) -> Samples:
-    r"""Samples along the probability-flow ODE, whose law at each level is that of the noised data.
+    r"""Sample along the probability-flow ODE, whose law at each level is that of the noised data.
 
     With the noise-to-signal ratio $\sigma = c/\sqrt{\bar\alpha}$ and $y = x/\sqrt{\bar\alpha}$ it reads
     $dy/d\sigma = \hat\varepsilon$, and is solved in steps of equal length in $\log\sigma$, from the last level to
@@ -166,7 +165,6 @@ def sample_flow(
     return _over_batch(walk, x, None, start.dtype, trajectory)
 
 
-@checked
 def sample_sde(
     model: Callable[..., Any],
     schedule: Schedule,
@@ -178,7 +176,7 @@ def sample_sde(
     parametrisation: str = "epsilon",
     trajectory: bool = False,
 ) -> Samples:
-    r"""Samples along the reverse SDE, of which the ancestral chain is a discretisation.
+    r"""Sample along the reverse SDE, of which the ancestral chain is a discretisation.
 
     In the variables of `sample_flow`, with $\tau = -\log\sigma$: $dy = -2\sigma\hat\varepsilon\,d\tau +
     \sqrt2\,\sigma\,dW$, twice the drift of the flow and fresh noise. Levels, interpolation and the last step are those

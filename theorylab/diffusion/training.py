@@ -9,18 +9,19 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
-from ..engine import Gradient, Method, Record, Solution, every, solve
+from ..engine.gradient import Gradient
 from ..engine.keys import as_key, stream
-from ..engine.method import as_structure, hyperparameter
+from ..engine.method import Method, as_structure, hyperparameter
+from ..engine.record import Record, every
+from ..engine.solve import Solution, solve
 from ..engine.status import NONFINITE, RUNNING
 from ..engine.until import Stop
-from ..numerics import Key, checked, floating
-from ..numerics.checked import Numbers, takes
+from ..numerics.arrays import floating
+from ..numerics.checked import Key, Numbers, takes
 from .loss import denoising_loss
 from .schedules import Schedule
 
 
-@checked
 class DenoisingProblem(eqx.Module):
     r"""The denoising loss of a model on fresh points, levels and noise: a problem for `tl.solve` and `tl.sweep`.
 
@@ -95,27 +96,23 @@ class DenoisingProblem(eqx.Module):
         named = isinstance(levels, str)
         self.levels, self.weights = (levels, None) if named else (None, floating(levels))
 
-    @checked
     def model(self, x: PyTree) -> Any:
-        """The model with these arrays in the place of those that it trains."""
+        """Put these arrays in the place of those that the model trains."""
         return eqx.combine(x, self.frozen, self.rest)
 
-    @checked
     def initial(self, key: Key) -> PyTree:
-        """The arrays that the model trains, as they were given."""
+        """Give the arrays that the model trains, as they were given."""
         del key
         return self.params
 
-    @checked
     def draw(self, key: Key) -> Float[Array, "batch ..."]:
-        """The points of one step."""
+        """Draw the points of one step."""
         if self.batch is None:
             return self.data(key)
         return self.data[jax.random.randint(key, (self.batch,), 0, self.data.shape[0])]
 
-    @checked
     def loss(self, x: PyTree, key: Key) -> Float[Array, ""]:
-        """The denoising loss on fresh points, levels and noise."""
+        """Compute the denoising loss on fresh points, levels and noise."""
         return denoising_loss(
             self.model(x),
             self.draw(stream(key, "data")),
@@ -142,7 +139,6 @@ class AveragedState(eqx.Module):
         return self.inner.loss
 
 
-@checked
 class Averaged(Method):
     r"""Any method, read out as the exponential moving average of its iterates.
 
@@ -171,15 +167,13 @@ class Averaged(Method):
         sentence = f"decay = {self.decay} must lie in [0, 1): the share of the average that a step keeps"
         return {sentence: (self.decay >= 0) & (self.decay < 1)}
 
-    @checked
     def init(self, problem: Any, key: Key, x0: PyTree | None = None) -> AveragedState:
-        """The method's own state, and its iterate as the average."""
+        """Start the method, and its average at its iterate."""
         inner = self.method.init(problem, as_key(key), x0)
         return AveragedState(inner, inner.x)
 
-    @checked
     def step(self, problem: Any, state: AveragedState, key: Key) -> AveragedState:
-        """One step of the method, and of the average."""
+        """Take a step of the method, and of the average."""
         inner = self.method.step(problem, state.inner, as_key(key))
 
         def mix(average, x):
@@ -189,7 +183,7 @@ class Averaged(Method):
         return AveragedState(inner, jax.tree.map(mix, state.average, inner.x))
 
     def readout(self, problem: Any, state: AveragedState) -> PyTree:
-        """The average."""
+        """Read out the average."""
         del problem
         return state.average
 
@@ -201,7 +195,6 @@ class _FiniteLoss(Stop):
         return carry, jnp.where(jnp.isfinite(value), jnp.int8(RUNNING), jnp.int8(NONFINITE))
 
 
-@checked
 def fit(
     model: Callable[..., Any],
     data: Any,

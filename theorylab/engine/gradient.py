@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from ..numerics import Key, checked
+from ..numerics.checked import Key
 from .method import Method, start
 from .modules import Rest
 
@@ -97,7 +97,6 @@ class Gradient(Method):
             built = built(**self.hyper, **dict(self.options))
         return optax.with_extra_args_support(built)
 
-    @checked
     def init(self, problem: Any, key: Key, x0: PyTree | None = None) -> GradientState:
         x = start(problem, key, x0)
         for leaf in jax.tree.leaves(x):
@@ -107,7 +106,6 @@ class Gradient(Method):
         loss, aux = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
         return GradientState(x, self.optimiser.init(x), loss, aux)
 
-    @checked
     def step(self, problem: Any, state: GradientState, key: Key) -> GradientState:
         (loss, aux), gradient = jax.value_and_grad(lambda x: self._loss(problem, x, key), has_aux=True)(state.x)
         update, optimiser = self.optimiser.update(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Integer, PRNGKeyArray
 
-from ..numerics.checked import Key, checked, seeded
+from ..numerics.checked import Key, seeded
 
 
 def as_key(key: Any) -> PRNGKeyArray:
@@ -39,7 +39,6 @@ def as_key(key: Any) -> PRNGKeyArray:
     raise TypeError(f"key must be one random key, such as jax.random.key(0), or an integer seed, got {key!r}")
 
 
-@checked
 def stream(key: Key, name: str) -> PRNGKeyArray:
     """The key of a named stream, $\\mathrm{fold\\_in}(k, \\mathrm{crc32}(\\text{name}))$.
 
@@ -58,7 +57,6 @@ def stream(key: Key, name: str) -> PRNGKeyArray:
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
-@checked
 def step_key(key: Key, t: int | Integer[Array, ""]) -> PRNGKeyArray:
     """The key that one step of a solve receives.
 
@@ -75,7 +73,6 @@ def step_key(key: Key, t: int | Integer[Array, ""]) -> PRNGKeyArray:
     return jax.random.fold_in(stream(key, "step"), t)
 
 
-@checked
 def seed_key(key: Key, seed: int | Integer[Array, ""]) -> PRNGKeyArray:
     """The key of one seed of a sweep: `solve` under this key repeats that seed's lanes.
 
@@ -92,7 +89,6 @@ def seed_key(key: Key, seed: int | Integer[Array, ""]) -> PRNGKeyArray:
     return jax.random.fold_in(stream(key, "seed"), seed)
 
 
-@checked
 def build_key(key: Key) -> PRNGKeyArray:
     """The key that the `build` of a sweep receives.
 
@@ -110,7 +106,6 @@ def build_key(key: Key) -> PRNGKeyArray:
     return stream(key, "build")
 
 
-@checked
 def generator(key: Key) -> np.random.Generator:
     """A NumPy generator that a key seeds, for draws on the host.
 

@@ -11,7 +11,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
 
-from ..numerics import Key, checked
+from ..numerics.checked import Key
 
 
 class Method(eqx.Module):
@@ -40,7 +40,7 @@ class Method(eqx.Module):
     by itself or holds a loop of unequal length)."""
 
     cites: ClassVar[tuple[str, ...]] = ()
-    """Slugs of the papers that the method comes from, for `tl.cite`."""
+    """What a final class comes from, for `tl.cite`: slugs of papers, BibTeX entries of works that are none."""
 
     @abc.abstractmethod
     def init(self, problem: Any, key: PRNGKeyArray, x0: PyTree | None = None) -> Any:
@@ -120,7 +120,6 @@ def hyperparameter(value: ArrayLike | Callable) -> Any:
     return as_structure(value) if callable(value) else jnp.asarray(float(value) if isinstance(value, int) else value)
 
 
-@checked
 def start(problem: Any, key: Key, x0: PyTree | None) -> PyTree[Array]:
     """The first iterate as arrays: `x0`, or `problem.initial(key)` when `x0` is None.
 

@@ -12,6 +12,7 @@ from .extragradient import IndependentExtragradient as IndependentExtragradient
 from .finite_sum import FiniteSum as FiniteSum
 from .finite_sum import descent_ascent as descent_ascent
 from .finite_sum import min_max as min_max
+from .finite_sum import squared_distance as squared_distance
 from .generators import bilinear_game as bilinear_game
 from .generators import convex_concave_game as convex_concave_game
 from .generators import quadratic_game as quadratic_game
@@ -32,5 +33,6 @@ from .stationary import bias_expansion as bias_expansion
 from .stationary import clt_covariance as clt_covariance
 from .stationary import convergence_orders as convergence_orders
 from .stationary import extragradient_bias as extragradient_bias
+from .stationary import stationary_error as stationary_error
 from .stationary import stationary_expectation as stationary_expectation
 from .stationary import stationary_moments as stationary_moments

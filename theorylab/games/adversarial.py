@@ -7,15 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..numerics import checked, newton
+from ..numerics.roots import newton
 from .finite_sum import FiniteSum
 from .logistic import signed_features
 from .samples import check_positive, dealt_game
 
 
-@checked
 def adversarial_logistic_game(*, components: int = 57, ridge: float = 0.1, penalty: float = 1.0) -> FiniteSum:
-    r"""Adversarial logistic regression on scikit-learn's breast-cancer set: min over weights, max over moved samples.
+    r"""Pose adversarial logistic regression on scikit-learn's breast-cancer set: max over moved samples.
 
     With N = 569 samples $a_j$ (30 standardised features and an intercept), labels $y_j = \pm 1$ and weights $w = (v,
     c)$, c the intercept's, the game is $\min_w \max_\delta \frac1N \sum_j \big[\log(1 + e^{-y_j(\langle w, a_j\rangle +

@@ -10,10 +10,11 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from ..numerics import Key, checked, floating, matvec
+from ..numerics.arrays import floating
+from ..numerics.checked import Key
+from ..numerics.linalg import matvec
 
 
-@checked
 class AffineGame(eqx.Module):
     r"""The finite sum of affine operators $F_i(x) = A_i x + b_i$, with its solution $\bar A x^\star = -\bar b$.
 
@@ -63,23 +64,19 @@ class AffineGame(eqx.Module):
         """The dimension of x."""
         return self.offsets.shape[-1]
 
-    @checked
     def component(self, i: int | Int[Array, ""], x: Float[Array, " d"]) -> Float[Array, " d"]:
         """F_i(x) = A_i x + b_i, (d,); lanes of x that share i become one matrix product."""
         matrix = lax.dynamic_index_in_dim(self.matrices, i, keepdims=False)
         return matvec(matrix, x) + lax.dynamic_index_in_dim(self.offsets, i, keepdims=False)
 
-    @checked
     def minibatch(self, indices: Int[Array, " b"], x: Float[Array, " d"]) -> Float[Array, " d"]:
         """The mean of some components, (d,): their matrices are averaged first, so that lanes multiply one matrix."""
         return matvec(jnp.mean(self.matrices[indices], axis=0), x) + jnp.mean(self.offsets[indices], axis=0)
 
-    @checked
     def operator(self, x: Float[Array, " d"]) -> Float[Array, " d"]:
         """The mean F(x), (d,)."""
         return matvec(jnp.mean(self.matrices, axis=0), x) + jnp.mean(self.offsets, axis=0)
 
-    @checked
     def initial(self, key: Key) -> Float[Array, " d"]:
         """The solution plus a standard normal draw, (d,)."""
         return self.solution + jax.random.normal(key, self.solution.shape, self.solution.dtype)

@@ -12,13 +12,12 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree, ScalarLike
 
 from ..engine.method import as_structure
-from ..numerics import Key, checked
+from ..numerics.checked import Key
 from .epochs import Game, descend, mean_operator
 
 
-@checked
 def box(lower: PyTree[ArrayLike], upper: PyTree[ArrayLike]) -> Callable:
-    r"""The projection onto $\{x : l \le x \le u\}$, entry by entry.
+    r"""Project onto $\{x : l \le x \le u\}$, entry by entry.
 
     **Arguments**: `lower` and `upper`, numbers, arrays like the leaves of x, or pytrees of them that are prefixes of x;
     an infinite bound is none.
@@ -41,9 +40,8 @@ def box(lower: PyTree[ArrayLike], upper: PyTree[ArrayLike]) -> Callable:
     return jax.tree_util.Partial(_box, lower, upper)
 
 
-@checked
 def nonnegative() -> Callable:
-    r"""The projection onto $\{x : x \ge 0\}$.
+    r"""Project onto $\{x : x \ge 0\}$.
 
     **Returns** a map `(x, step) -> x` on any pytree.
 
@@ -56,9 +54,8 @@ def nonnegative() -> Callable:
     return jax.tree_util.Partial(_nonnegative)
 
 
-@checked
 def ball(radius: ScalarLike, centre: PyTree[ArrayLike] | None = None) -> Callable:
-    r"""The projection onto the Euclidean ball $\{x : |x - c| \le r\}$ of all that x holds.
+    r"""Project onto the Euclidean ball $\{x : |x - c| \le r\}$ of all that x holds.
 
     **Arguments**: `radius` r > 0, (); `centre` c, like x, or None for the origin.
 
@@ -75,9 +72,8 @@ def ball(radius: ScalarLike, centre: PyTree[ArrayLike] | None = None) -> Callabl
     return jax.tree_util.Partial(_ball, _positive("radius", radius), None if centre is None else _floats(centre))
 
 
-@checked
 def simplex(scale: ArrayLike = 1.0) -> Callable:
-    r"""The projection onto the simplex $\{x \ge 0 : \sum_k x_k = s\}$ of all the entries that x holds.
+    r"""Project onto the simplex $\{x \ge 0 : \sum_k x_k = s\}$ of all the entries that x holds.
 
     $x \mapsto \max(x - \tau, 0)$, with $\tau$ from the entries in decreasing order $x_{(1)} \ge x_{(2)} \ge \dots$: the
     largest of $\tau_k = (\sum_{j \le k} x_{(j)} - s) / k$. Differentiable where no entry is at the edge.
@@ -98,9 +94,8 @@ def simplex(scale: ArrayLike = 1.0) -> Callable:
     return jax.tree_util.Partial(_simplex, _positive("scale", scale))
 
 
-@checked
 def l1(weight: ScalarLike) -> Callable:
-    r"""The proximal map of $\text{weight} \cdot |x|_1$, the soft threshold.
+    r"""Take the proximal map of $\text{weight} \cdot |x|_1$, the soft threshold.
 
     $x \mapsto \operatorname{sign}(x) \max(|x| - \text{step} \cdot \text{weight}, 0)$.
 
@@ -119,7 +114,6 @@ def l1(weight: ScalarLike) -> Callable:
     return jax.tree_util.Partial(_l1, _positive("weight", weight))
 
 
-@checked
 class Constrained(eqx.Module):
     r"""A game with constraints or proximal terms: find x* with $0 \in F(x^\star) + \partial g(x^\star)$.
 
@@ -165,12 +159,10 @@ class Constrained(eqx.Module):
         """The number of components."""
         return self.game.n
 
-    @checked
     def component(self, i: int | Int[Array, ""], x: PyTree[Array]) -> PyTree[Array]:
         """F_i(x), a pytree like x."""
         return self.game.component(i, x)
 
-    @checked
     def operator(self, x: PyTree[Array]) -> PyTree[Array]:
         """The mean F(x), a pytree like x."""
         return mean_operator(self.game, x)
@@ -185,12 +177,10 @@ class Constrained(eqx.Module):
         """The game's own `x -> x with what no method moves`; no attribute where the game has none."""
         return self.game.whole
 
-    @checked
     def initial(self, key: Key) -> PyTree[Array]:
         """The game's own, projected; a proximal term is left out of it (its step is 0)."""
         return self.prox(self.game.initial(key), 0.0)
 
-    @checked
     def prox(self, x: PyTree[Array], step: float | Float[Array, ""]) -> PyTree[Array]:
         """Each part of x under its map, a pytree like x."""
         try:
@@ -206,9 +196,8 @@ class Constrained(eqx.Module):
         return found
 
 
-@checked
 def natural_residual(problem: Game, x: PyTree[ArrayLike], step: float | Float[Array, ""] = 1.0) -> Float[Array, ""]:
-    r"""How far x is from a solution: $|x - \operatorname{prox}(x - \gamma F(x), \gamma)| / \gamma$.
+    r"""Measure how far x is from a solution: $|x - \operatorname{prox}(x - \gamma F(x), \gamma)| / \gamma$.
 
     It is zero exactly at the solutions, whatever $\gamma$ is, and |F(x)| where there is no constraint. For a stop:
     `until=tl.below(lambda problem, state: tl.games.natural_residual(problem, state.x), 1e-8)`.

@@ -12,7 +12,9 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from ..engine.method import Method, hyperparameter, start
-from ..numerics import Key, checked, lane_scan, normal
+from ..numerics.checked import Key
+from ..numerics.draws import normal
+from ..numerics.lane_scan import lane_scan
 from . import orders
 from .schedules import requires, scaled
 
@@ -56,7 +58,7 @@ class EpochState(eqx.Module):
 
 
 def descend(x: PyTree[Array], step_size: float | Array, direction: PyTree[Array]) -> PyTree[Array]:
-    r"""The move $x - \gamma\, g$ on any pytree.
+    r"""Move by $x - \gamma\, g$, on any pytree.
 
     **Arguments**: `x`, a pytree of arrays; `step_size` (); `direction`, like x.
 
@@ -73,7 +75,7 @@ def descend(x: PyTree[Array], step_size: float | Array, direction: PyTree[Array]
 
 
 def move(problem: Any, x: PyTree[Array], step_size: float | Array, direction: PyTree[Array]) -> PyTree[Array]:
-    r"""`descend`, then the problem's proximal map, if it has one: $\operatorname{prox}_{\gamma}(x - \gamma g)$.
+    r"""Move by `descend`, then by the problem's proximal map, if any: $\operatorname{prox}_{\gamma}(x - \gamma g)$.
 
     **Arguments**: `problem`, with or without `prox(x, step)`; `x`, a pytree of arrays; `step_size` (); `direction`,
     like x.
@@ -93,7 +95,7 @@ def move(problem: Any, x: PyTree[Array], step_size: float | Array, direction: Py
 
 
 def minibatch(problem: Any, indices: Int[Array, " b"], x: PyTree[Array]) -> PyTree[Array]:
-    r"""The mean $\frac1b \sum_{i} F_i(x)$ of some components.
+    r"""Take the mean $\frac1b \sum_{i} F_i(x)$ of some components.
 
     **Arguments**: `problem`, with `component(i, x)`, and `minibatch(indices, x)` where it knows a faster way; `indices`
     (b,), int32; `x`, a pytree of arrays.
@@ -117,7 +119,7 @@ def minibatch(problem: Any, indices: Int[Array, " b"], x: PyTree[Array]) -> PyTr
 
 
 def mean_operator(problem: Any, x: PyTree[Array]) -> PyTree[Array]:
-    r"""The mean $F(x) = \frac1n \sum_i F_i(x)$, by the problem's `operator` where it has one.
+    r"""Take the mean $F(x) = \frac1n \sum_i F_i(x)$, by the problem's `operator` where it has one.
 
     **Arguments**: `problem`, with `n` and `component(i, x)`; `x`, a pytree of arrays.
 
@@ -144,8 +146,8 @@ class EpochMethod(Method):
     r"""A method whose step is one epoch: n updates under every order, 2n under `"flipflop"`.
 
     With minibatches an epoch still visits each component as often, in `ceil(n / batch_size)` updates, the last of them
-    smaller where `batch_size` does not divide n. A subclass has its step sizes as fields, names them in `steps`, and
-    writes `update`. Smoothing adds $\gamma \sqrt n\, \sigma\, U$, U standard normal, to oracle values (which are
+    smaller where `batch_size` does not divide n. A subclass has its step sizes as fields, names them in `step_sizes`,
+    and writes `update`. Smoothing adds $\gamma \sqrt n\, \sigma\, U$, U standard normal, to oracle values (which are
     multiplied by the step size afterwards) or to the iterate, at one of `NOISE_SITES`.
 
     **Source**: derived here; the noise: Emmanouilidis et al. (2026), "Shuffling the Data, Extrapolating the Step", its
@@ -156,8 +158,7 @@ class EpochMethod(Method):
         'reshuffle'
     """
 
-    cites: ClassVar[tuple[str, ...]] = ("seg_rr",)
-    steps: ClassVar[tuple[str, ...]] = ("step_size",)
+    step_sizes: ClassVar[tuple[str, ...]] = ("step_size",)
     """The names of the fields that are step sizes."""
     samples: ClassVar[int] = 1
     """How many independent samples an update takes."""
@@ -181,23 +182,20 @@ class EpochMethod(Method):
         del problem, x
         return None
 
-    @checked
     def scaled(self, factor: float | Array) -> "EpochMethod":
         """The same method with every step size multiplied by a factor."""
-        return _with_steps(self, {name: scaled(getattr(self, name), factor) for name in self.steps})
+        return _with_step_sizes(self, {name: scaled(getattr(self, name), factor) for name in self.step_sizes})
 
-    @checked
     def at(self, updates: Int[Array, ""] | None, x: PyTree[Array]) -> "EpochMethod":
         """The method with the step sizes of one update, in the precision of x, where they follow a schedule."""
         dtype = jnp.result_type(*jax.tree.leaves(x))
         values = {
             name: jnp.asarray(step(jnp.asarray(updates, dtype)), dtype)
-            for name in self.steps
+            for name in self.step_sizes
             if callable(step := getattr(self, name))
         }
-        return _with_steps(self, values)
+        return _with_step_sizes(self, values)
 
-    @checked
     def init(self, problem: Any, key: Key, x0: PyTree | None = None) -> EpochState:
         """The state before the first epoch; the order `"once"` draws its permutation here."""
         key_x, key_order = jax.random.split(key)
@@ -208,7 +206,7 @@ class EpochMethod(Method):
                 f"batch_size = {self.batch_size} exceeds the {problem.n} components of {type(problem).__name__}: pass "
                 f"1 to {problem.n}"
             )
-        follows = any(callable(getattr(self, name)) for name in self.steps)
+        follows = any(callable(getattr(self, name)) for name in self.step_sizes)
         return EpochState(
             x,
             self.remember(problem, x),
@@ -217,7 +215,6 @@ class EpochMethod(Method):
             noise_level(self, problem, x),
         )
 
-    @checked
     def step(self, problem: Any, state: EpochState, key: Key) -> EpochState:
         """One epoch, in the order that `key` draws."""
         blocks = orders.groups(self.order, key, problem.n, state.kept, batch_size=self.batch_size, samples=self.samples)
@@ -244,7 +241,6 @@ class EpochMethod(Method):
             x = jax.tree.map(lambda leaf, unit: leaf + level * unit, x, epoch_noise)
         return EpochState(x, memory, state.kept, updates, state.sigma)
 
-    @checked
     def oracles(
         self, problem: Any, indices: Int[Array, " g"], noise: PyTree[Array] | None, sigma: Array | None
     ) -> tuple[Oracle, ...]:
@@ -261,7 +257,6 @@ class EpochMethod(Method):
 
         return tuple(jax.tree_util.Partial(oracle, s) for s in range(self.samples))
 
-    @checked
     def level(self, problem: Any, sigma: Any) -> Array:
         r"""The standard deviation $\gamma \sqrt n\, \sigma$ of the smoothing noise."""
         return self.step_size * (float(np.sqrt(problem.n)) * sigma)
@@ -269,7 +264,7 @@ class EpochMethod(Method):
     def requires(self) -> Mapping[str, Array | bool]:
         """The step size is positive and finite, and schedules are what they themselves require."""
         found = {}
-        for name in self.steps:
+        for name in self.step_sizes:
             found |= requires(getattr(self, name))
         if not callable(step := self.step_size):
             sentence = (
@@ -282,7 +277,7 @@ class EpochMethod(Method):
         return found
 
 
-def _with_steps(method, values):
+def _with_step_sizes(method, values):
     return dataclasses.replace(method, **values) if values else method
 
 

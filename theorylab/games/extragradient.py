@@ -8,12 +8,19 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from ..engine.method import hyperparameter
-from ..numerics import checked
 from . import orders
 from .epochs import EpochMethod, Oracle, move
 
+MIRROR_PROX = """@article{juditsky2011mirrorprox,
+  title = {{Solving Variational Inequalities with Stochastic Mirror-Prox Algorithm}},
+  author = {Anatoli Juditsky and Arkadi Nemirovski and Claire Tauvel},
+  journal = {Stochastic Systems},
+  year = {2011},
+  volume = {1},
+}
+"""
 
-@checked
+
 class GradientDescentAscent(EpochMethod):
     r"""Stochastic gradient descent-ascent: $x^+ = x - \gamma_1 F_i(x)$.
 
@@ -37,6 +44,8 @@ class GradientDescentAscent(EpochMethod):
         [2.0]
     """
 
+    cites: ClassVar[tuple[str, ...]] = ("seg_rr",)
+
     step_size: Any = eqx.field(converter=hyperparameter)
     order: orders.Order = eqx.field(static=True, converter=orders.check, default="reshuffle")
 
@@ -46,7 +55,6 @@ class GradientDescentAscent(EpochMethod):
         return move(problem, x, self.step_size, oracle(x)), memory
 
 
-@checked
 class Extragradient(EpochMethod):
     r"""Same-sample stochastic extragradient: $\bar x = x - \gamma_2 F_i(x)$, $x^+ = x - \gamma_1 F_i(\bar x)$.
 
@@ -69,7 +77,8 @@ class Extragradient(EpochMethod):
         [3.0, 1.0]
     """
 
-    steps: ClassVar[tuple[str, ...]] = ("step_size", "extrapolation_step")
+    cites: ClassVar[tuple[str, ...]] = ("seg_rr",)
+    step_sizes: ClassVar[tuple[str, ...]] = ("step_size", "extrapolation_step")
 
     step_size: Any = eqx.field(converter=hyperparameter)
     extrapolation_step: Any = eqx.field(converter=hyperparameter)
@@ -89,7 +98,6 @@ class Extragradient(EpochMethod):
         return {**super().requires(), sentence: jnp.all(jnp.isfinite(step) & (step >= 0))}
 
 
-@checked
 class IndependentExtragradient(Extragradient):
     r"""Extragradient with two samples: $\bar x = x - \gamma_2 F_i(x)$, $x^+ = x - \gamma_1 F_j(\bar x)$.
 
@@ -112,4 +120,5 @@ class IndependentExtragradient(Extragradient):
         [1.0]
     """
 
+    cites: ClassVar[tuple[str, ...]] = (MIRROR_PROX,)
     samples: ClassVar[int] = 2

@@ -7,15 +7,14 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Int, PyTree
+from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from ..engine.method import as_structure
 from ..engine.modules import Rest, parted
-from ..numerics import Key, checked, normal
-from ..numerics.checked import takes
+from ..numerics.checked import Key, takes
+from ..numerics.draws import normal
 
 
-@checked
 class FiniteSum(eqx.Module):
     r"""A variational inequality $F(x^\star) = 0$ with $F = \frac1n \sum_i F_i$, from its component operators.
 
@@ -65,7 +64,6 @@ class FiniteSum(eqx.Module):
         start, self.rest = parted(start, "start")
         self.data, self.solution, self.start = (jax.tree.map(jnp.asarray, tree) for tree in (data, solution, start))
 
-    @checked
     def component(self, i: int | Int[Array, ""], x: PyTree[Array]) -> PyTree[Array]:
         """F_i(x), a pytree like x."""
         x = self.whole(x)
@@ -75,13 +73,11 @@ class FiniteSum(eqx.Module):
         """x with what no method moves of the modules that `start` holds."""
         return x if self.rest is None else self.rest(x)
 
-    @checked
     def operator(self, x: PyTree[Array]) -> PyTree[Array]:
         """The mean F(x), a pytree like x."""
         values = jax.vmap(self.component, (0, None))(jnp.arange(self.n, dtype=jnp.int32), x)
         return jax.tree.map(lambda value: jnp.mean(value, axis=0), values)
 
-    @checked
     def initial(self, key: Key) -> PyTree[Array]:
         """Where a method begins: `start`, or else the solution plus a standard normal draw in each entry.
 
@@ -99,7 +95,6 @@ class FiniteSum(eqx.Module):
         return jax.tree.unflatten(structure, draws)
 
 
-@checked
 class descent_ascent(eqx.Module):
     r"""The operator of $\min_u \max_v f(u, v)$ by automatic differentiation.
 
@@ -136,7 +131,6 @@ class descent_ascent(eqx.Module):
         return value
 
 
-@checked
 def min_max(
     f: Callable,
     n: int,
@@ -145,7 +139,7 @@ def min_max(
     solution: tuple[PyTree[ArrayLike], PyTree[ArrayLike]] | None = None,
     start: tuple[PyTree, PyTree] | None = None,
 ) -> FiniteSum:
-    r"""The game $\min_u \max_v \frac1n \sum_i f_i(u, v)$ from a scalar function, by automatic differentiation.
+    r"""Make the game $\min_u \max_v \frac1n \sum_i f_i(u, v)$ of a scalar function, by automatic differentiation.
 
     Its components are $F_i(x) = (\nabla_u f_i, -\nabla_v f_i)$ at $x = (u, v)$, u and v any pytrees.
 
@@ -170,6 +164,31 @@ def min_max(
     called = ("u", "v", "i") if data is None else ("u", "v", "i", "data")
     _check_order("f", f, called, "a component (i, x) of an operator goes to FiniteSum")
     return game
+
+
+def squared_distance(problem: Any, x: PyTree[Array]) -> Float[Array, ""]:
+    r"""Take $|x - x^\star|^2$ over all that x holds, for records and stops.
+
+    **Arguments**: `problem`, with a `solution`; `x`, like it.
+
+    **Returns** (), in the dtype of x.
+
+    **Raises** `ValueError` where the solution is not known.
+
+    **Source**: the definition.
+
+        >>> import jax.numpy as jnp, theorylab as tl
+        >>> game = tl.games.FiniteSum(lambda i, x: x, 1, solution=(jnp.asarray(1.0), jnp.zeros(2)))
+        >>> float(tl.games.squared_distance(game, (jnp.asarray(3.0), jnp.asarray([0.0, 1.0]))))
+        5.0
+    """
+    if (solution := getattr(problem, "solution", None)) is None:
+        raise ValueError(
+            f"{type(problem).__name__} has no solution: give it one, or measure `games.natural_residual`, which needs"
+            " none"
+        )
+    squares = [jnp.sum((leaf - end) ** 2) for leaf, end in zip(*map(jax.tree.leaves, (x, solution)), strict=True)]
+    return sum(squares[1:], squares[0])
 
 
 def _check_order(name, function, called, cure):

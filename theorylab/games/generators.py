@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from ..numerics import Key, checked, normal, orthogonal
+from ..numerics.checked import Key
+from ..numerics.draws import normal, orthogonal
 from .affine import AffineGame
 
 
-@checked
 def quadratic_game(
     key: Key,
     *,
@@ -23,7 +23,7 @@ def quadratic_game(
     lipschitz: float | Float[Array, ""],
     heterogeneous: bool = True,
 ) -> AffineGame:
-    r"""A random game of two players, each with curvature of its own.
+    r"""Draw a game of two players, each with curvature of its own.
 
     The game is $\min_u \max_v \frac1n\sum_i \frac12 u^T P_i u + u^T B_i v - \frac12 v^T C_i v + a_i^T u - c_i^T v$.
 
@@ -50,7 +50,6 @@ def quadratic_game(
     return AffineGame(*_quadratic(key, components, dim, mu, lipschitz, heterogeneous))
 
 
-@checked
 def bilinear_game(
     key: Key,
     *,
@@ -60,7 +59,7 @@ def bilinear_game(
     lipschitz: float | Float[Array, ""],
     heterogeneous: bool = True,
 ) -> AffineGame:
-    r"""A random game of two players with no curvature but their coupling's.
+    r"""Draw a game of two players with no curvature but their coupling's.
 
     The game is $\min_u \max_v \frac1n \sum_i u^T B_i v + a_i^T u - c_i^T v$.
 
@@ -85,7 +84,6 @@ def bilinear_game(
     return AffineGame(*_bilinear(key, components, dim, mu, lipschitz, heterogeneous))
 
 
-@checked
 def convex_concave_game(
     key: Key,
     *,
@@ -94,7 +92,7 @@ def convex_concave_game(
     lipschitz: float | Float[Array, ""],
     heterogeneous: bool = True,
 ) -> AffineGame:
-    r"""A random game of two players that are not coupled, each with directions in which it has no curvature.
+    r"""Draw a game of two players that are not coupled, each with directions in which it has no curvature.
 
     The game is $\min_u \max_v \frac1n\sum_i \frac12 u^T P_i u - \frac12 v^T C_i v + a_i^T u - c_i^T v$: the quadratic
     game at $\mu = 0$ and $B_i = 0$. $P_i$ and $C_i$ have the eigenvalues `linspace(0, lipschitz, dim)`, each in a
@@ -123,7 +121,6 @@ def convex_concave_game(
     return AffineGame(*_convex_concave(key, components, dim, lipschitz, heterogeneous))
 
 
-@checked
 def wgan_mean_game(
     key: Key,
     *,
@@ -131,7 +128,7 @@ def wgan_mean_game(
     mean: Sequence[float] | Float[Array, " k"] = (3.0, 4.0),
     variance: float | Float[Array, ""] = 0.1,
 ) -> AffineGame:
-    r"""A Wasserstein GAN that learns a mean: $\inf_\theta \sup_w \frac1n \sum_i \langle w, y_i - z_i - \theta\rangle$.
+    r"""Draw a WGAN that learns a mean: $\inf_\theta \sup_w \frac1n \sum_i \langle w, y_i - z_i - \theta\rangle$.
 
     The data are $y_i \sim N(\text{mean}, \text{variance}\, I)$ and the generator's noise $z_i \sim N(0,
     \text{variance}\, I)$. With $x = (w, \theta)$ the components are $F_i(x) = (\theta - (y_i - z_i), -w)$: one matrix

@@ -7,12 +7,21 @@ import jax
 from jaxtyping import PyTree
 
 from ..engine.method import hyperparameter
-from ..numerics import checked
 from . import orders
 from .epochs import EpochMethod, Oracle, move
 
+HAMILTONIAN = """@inproceedings{loizou2020hamiltonian,
+  title = {{Stochastic Hamiltonian Gradient Methods for Smooth Games}},
+  author = {Nicolas Loizou and Hugo Berard and Alexia Jolicoeur-Martineau and Pascal Vincent and Simon Lacoste-Julien
+    and Ioannis Mitliagkas},
+  booktitle = {International Conference on Machine Learning (ICML)},
+  year = {2020},
+  eprint = {2007.04202},
+  archiveprefix = {arXiv},
+}
+"""
 
-@checked
+
 class HamiltonianGradient(EpochMethod):
     r"""Stochastic Hamiltonian gradient: $x^+ = x - \gamma\, \nabla\, \tfrac12 \langle F_i(x), F_j(x)\rangle$.
 
@@ -37,6 +46,7 @@ class HamiltonianGradient(EpochMethod):
         [2.0, 1.0]
     """
 
+    cites: ClassVar[tuple[str, ...]] = (HAMILTONIAN,)
     samples: ClassVar[int] = 2
 
     step_size: Any = eqx.field(converter=hyperparameter)

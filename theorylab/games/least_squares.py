@@ -5,14 +5,12 @@ import math
 import numpy as np
 from jaxtyping import Array
 
-from ..numerics import checked
 from .finite_sum import FiniteSum
 from .samples import dealt_game, standardised
 
 
-@checked
 def robust_least_squares_game(*, components: int = 34, penalty: float = 2.0) -> FiniteSum:
-    r"""Robust least squares on scikit-learn's diabetes set: min over weights, max over the targets.
+    r"""Pose robust least squares on scikit-learn's diabetes set: min over weights, max over the targets.
 
     With N = 442 samples $a_j$ (10 standardised features and an intercept) and targets $y_j$ (in units of their standard
     deviation), the game is $\min_w \max_q \frac1N \sum_j (\langle a_j, w\rangle - q_j)^2 - \rho (q_j - y_j)^2$: an

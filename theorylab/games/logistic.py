@@ -6,14 +6,13 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..numerics import checked, newton
+from ..numerics.roots import newton
 from .finite_sum import FiniteSum
 from .samples import check_positive, dealt_game, standardised
 
 
-@checked
 def robust_logistic_game(*, components: int = 57, ridge: float = 0.1, penalty: float = 1.0) -> FiniteSum:
-    r"""Robust logistic regression on scikit-learn's breast-cancer set: min over weights, max over sample weights.
+    r"""Pose robust logistic regression on scikit-learn's breast-cancer set: min over weights, max over sample weights.
 
     With the N = 569 losses $\ell_j(w) = \log(1 + e^{-y_j \langle w, a_j\rangle})$ (30 standardised features and an
     intercept, labels $\pm1$) and the sample weights $q_j = 1 + \sqrt N s_j$ the game is $\min_w \max_s \frac1N \sum_j
@@ -56,7 +55,7 @@ def robust_logistic_game(*, components: int = 57, ridge: float = 0.1, penalty: f
 
 
 def signed_features() -> Float[np.ndarray, "samples features"]:
-    r"""The rows $y_j a_j$ of the breast-cancer set: 30 standardised features and an intercept, times the label.
+    r"""Load the rows $y_j a_j$ of the breast-cancer set: 30 standardised features and an intercept, times the label.
 
     **Returns** (569, 31), float64.
 

@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Int, PyTree
 
 from ..engine import keys
-from ..numerics import Key, checked
+from ..numerics.checked import Key
 from . import orders
 
 
@@ -30,7 +30,6 @@ class ExtragradientState(NamedTuple):
     lookahead: PyTree[Array] | None
 
 
-@checked
 def extragradient_optimiser(
     optimiser: optax.GradientTransformation, lookahead: optax.GradientTransformation | None = None
 ) -> optax.GradientTransformationExtraArgs:
@@ -93,7 +92,6 @@ def extragradient_optimiser(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-@checked
 def batches(
     key: Key, n: int, batch_size: int = 1, *, order: orders.Order = "reshuffle", epoch: int
 ) -> Iterator[Int[np.ndarray, " b"]]:

@@ -7,12 +7,20 @@ import jax
 from jaxtyping import Array, PyTree
 
 from ..engine.method import hyperparameter
-from ..numerics import checked
 from . import orders
 from .epochs import EpochMethod, Oracle, mean_operator, move
 
+OPTIMISM = """@inproceedings{daskalakis2018optimism,
+  title = {{Training GANs with Optimism}},
+  author = {Constantinos Daskalakis and Andrew Ilyas and Vasilis Syrgkanis and Haoyang Zeng},
+  booktitle = {International Conference on Learning Representations (ICLR)},
+  year = {2018},
+  eprint = {1711.00141},
+  archiveprefix = {arXiv},
+}
+"""
 
-@checked
+
 class OptimisticGradient(EpochMethod):
     r"""Stochastic optimistic gradient: $x^+ = x - \gamma\,(2 g - g^-)$ with $g = F_i(x)$ and $g^-$ the last g.
 
@@ -35,7 +43,7 @@ class OptimisticGradient(EpochMethod):
         [4.0]
     """
 
-    cites: ClassVar[tuple[str, ...]] = ("seg_rr",)
+    cites: ClassVar[tuple[str, ...]] = (OPTIMISM,)
 
     step_size: Any = eqx.field(converter=hyperparameter)
     order: orders.Order = eqx.field(static=True, converter=orders.check, default="reshuffle")

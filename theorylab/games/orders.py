@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from ..numerics import Key, checked
+from ..numerics.checked import Key
 
 Order = Literal["independent", "reshuffle", "once", "cyclic", "flipflop", "repeat"]
 ORDERS: tuple[Order, ...] = get_args(Order)
@@ -17,7 +17,6 @@ the same one backwards, 2n indices an epoch; `"repeat"`: one uniformly random co
 takes for reshuffling (`theorylab show seg_rr`)."""
 
 
-@checked
 def check(order: str) -> Order:
     """Give the order itself, when it is one.
 
@@ -42,7 +41,6 @@ def check(order: str) -> Order:
     raise ValueError(f"order = {order!r} is not one of {', '.join(map(repr, ORDERS))}{hint}")
 
 
-@checked
 def fixed(order: Order, key: Key, n: int) -> Int[Array, " n"] | None:
     """Draw what an order keeps for the whole run: the permutation of `"once"`, nothing for the others.
 
@@ -59,7 +57,6 @@ def fixed(order: Order, key: Key, n: int) -> Int[Array, " n"] | None:
     return _permutation(key, n) if order == "once" else None
 
 
-@checked
 def table(order: Order, key: Key, n: int, kept: Int[Array, " n"] | None = None) -> Int[Array, " m"]:
     """Draw the indices of one epoch, from the key alone, so that runs that share it share the draws.
 
@@ -84,7 +81,6 @@ def table(order: Order, key: Key, n: int, kept: Int[Array, " n"] | None = None) 
     return jnp.concatenate([forward, forward[::-1]]) if order == "flipflop" else forward
 
 
-@checked
 def groups(
     order: Order,
     key: Key,

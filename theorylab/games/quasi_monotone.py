@@ -7,7 +7,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from ..numerics import Key, checked
+from ..numerics.checked import Key
 from .finite_sum import FiniteSum
 from .generators import bilinear_game, quadratic_game
 
@@ -15,7 +15,6 @@ LEAST_SINC = -0.21723362821122166
 """The least value of sin(z) / z, at z = 4.4934."""
 
 
-@checked
 class QuasiMonotoneGame(FiniteSum):
     r"""A finite sum whose mean satisfies $\langle F(x), x - x^\star\rangle \ge \mu |x - x^\star|^2 - \lambda$.
 
@@ -39,7 +38,6 @@ class QuasiMonotoneGame(FiniteSum):
         self.mu, self.weakness = jnp.asarray(mu), jnp.asarray(weakness)
 
 
-@checked
 def quasi_monotone_game(
     key: Key,
     *,
@@ -50,7 +48,7 @@ def quasi_monotone_game(
     ripple: float | Float[Array, ""],
     frequency: float | Float[Array, ""],
 ) -> QuasiMonotoneGame:
-    r"""A random quadratic game under ripples, which make it not monotone and only weakly quasi-strongly monotone.
+    r"""Draw a quadratic game under ripples, which make it not monotone and only weakly quasi-strongly monotone.
 
     $F_i(x) = A_i x + b_i + r \sin(\omega x)$, the sine entry by entry, with the solution $x^\star = 0$. The $A_i$ are
     those of `quadratic_game` with curvature from $2\mu$ to `lipschitz`, and $\sum_i b_i = 0$. With d = 2 dim, $\langle
@@ -90,7 +88,6 @@ def quasi_monotone_game(
     return QuasiMonotoneGame(game, mu=mu, weakness=weakness)
 
 
-@checked
 def quasi_strongly_monotone_game(
     key: Key,
     *,
@@ -101,7 +98,7 @@ def quasi_strongly_monotone_game(
     ripple: float | Float[Array, ""],
     frequency: float | Float[Array, ""],
 ) -> QuasiMonotoneGame:
-    r"""A random bilinear game with a pull of wavering strength: quasi-strongly monotone ($\lambda = 0$), not monotone.
+    r"""Draw a bilinear game with a pull of wavering strength: quasi-strongly monotone ($\lambda = 0$), not monotone.
 
     $F_i(x) = \frac{\mu}{1 - a}\big(1 + a \cos(\omega \log(1 + |x|^2))\big) x + K_i x + b_i$, with the solution
     $x^\star = 0$, the skew $K_i$ of `bilinear_game` (singular values $\mu$ to `lipschitz`), $\sum_i b_i = 0$. Exactly,

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
 from ..engine.method import Method, start
-from ..numerics import Key, checked, richardson_weights
+from ..numerics.checked import Key
+from ..numerics.extrapolation import richardson_weights
 
 Coupling = Literal["shared", "independent"]
 
@@ -36,7 +37,6 @@ class RichardsonState(eqx.Module):
     steps: Int[Array, ""] | None = None
 
 
-@checked
 class Richardson(Method):
     r"""Richardson-Romberg extrapolation of any method: $\hat x = \sum_j w_j\, x^{(m_j \gamma)}$.
 
@@ -97,14 +97,12 @@ class Richardson(Method):
         each = [self.method.scaled(m) for m in self.multipliers]  # pyright: ignore[reportAttributeAccessIssue]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
 
-    @checked
     def combine(self, values: PyTree[Array]) -> PyTree[Array]:
         """The weighted sum over the leading axis."""
 
         weights = richardson_weights(self.multipliers).tolist()
         return jax.tree.map(lambda leaf: sum(w * one for w, one in zip(weights, leaf, strict=True)), values)
 
-    @checked
     def init(self, problem: Any, key: Key, x0: PyTree | None = None) -> RichardsonState:
         """All chains at one start."""
         key_x, key_chains = jax.random.split(key)
@@ -114,7 +112,6 @@ class Richardson(Method):
         mean = self._values(problem, chains) if self.average else None
         return RichardsonState(x, chains, mean, jnp.zeros((), jnp.int32) if self.average else None)
 
-    @checked
     def step(self, problem: Any, state: RichardsonState, key: Key) -> RichardsonState:
         """One step of every chain."""
         keys, axis = self._keys(key)

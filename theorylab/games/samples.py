@@ -12,7 +12,7 @@ from .finite_sum import FiniteSum
 
 
 def check_positive(**numbers: float) -> None:
-    """That each number is positive and finite.
+    """Check that each number is positive and finite.
 
     **Arguments**: `numbers`, by name.
 
@@ -31,7 +31,7 @@ def check_positive(**numbers: float) -> None:
 
 
 def deal(samples: int, components: int) -> dict[str, Array]:
-    """Sample j goes to component j mod n; where n does not divide the samples, some groups have one less.
+    """Deal sample j to component j mod n; where n does not divide the samples, some groups have one less.
 
     **Arguments**: `samples`, their number N; `components` n, from 1 to N.
 
@@ -66,7 +66,7 @@ def dealt_game(
     numbers: dict[str, Any],
     solution: dict[str, Any],
 ) -> FiniteSum:
-    """The game of a data set whose samples are dealt to components, beginning at zero, in JAX's default precision.
+    """Make the game of a data set whose samples are dealt to components, beginning at zero, in JAX's default precision.
 
     **Arguments**: `component`, the operator `(i, x, data) -> F_i(x)`; `components` n; `samples`, arrays with a first
     axis of samples, which `data` holds by component, beside the `index` and `scale` of `deal`; `numbers`, which `data`
@@ -95,7 +95,7 @@ def dealt_game(
 
 
 def standardised(features: Float[np.ndarray, "samples features"]) -> Float[np.ndarray, "samples features+1"]:
-    """Features with mean 0 and variance 1, and an intercept behind them.
+    """Scale features to mean 0 and variance 1, and an intercept behind them.
 
     **Arguments**: `features` (N, k).
 

@@ -8,10 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
 from ..engine.method import hyperparameter
-from ..numerics import checked
 
 
-@checked
 class Power(eqx.Module):
     r"""The schedule $\gamma_t = a\,(t + s)^{-p}$ in the number t of updates made so far.
 

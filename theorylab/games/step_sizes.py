@@ -4,7 +4,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ..numerics import checked
 from .affine import AffineGame
 from .schedules import Power
 
@@ -37,7 +36,6 @@ class Constants(NamedTuple):
     variance: float
 
 
-@checked
 def constants(game: Any) -> Constants:
     """Compute the constants of an affine game, exactly, in float64 on the host.
 
@@ -79,7 +77,6 @@ def constants(game: Any) -> Constants:
     )
 
 
-@checked
 def strongly_monotone(
     game: Any = None, *, n: int | None = None, mu: float | None = None, lipschitz_max: float | None = None
 ) -> tuple[float, float]:
@@ -106,7 +103,6 @@ def strongly_monotone(
     return float(step_size), float(2 * step_size)
 
 
-@checked
 def affine(
     game: Any = None,
     *,
@@ -158,7 +154,6 @@ def affine(
     return float(step_size), float(4 * step_size)
 
 
-@checked
 def monotone(game: Any = None, *, n: int | None = None, lipschitz_max: float | None = None) -> tuple[float, float]:
     r"""Compute the rule for monotone games: $\gamma_1 = 1 / (3\sqrt{2n(n-1)}\, L_{\max})$, $\gamma_2 = 2\gamma_1$.
 
@@ -196,7 +191,6 @@ def _figure1(n, lambda_min, lipschitz_max, lipschitz, variance_growth):
     return min(lambda_min / (4 * lipschitz_max**2), middle, last)
 
 
-@checked
 def decreasing(*, ratio: float) -> tuple[Power, Power]:
     r"""Make the decreasing rule $\gamma_1 = 1/(t+1)$, $\gamma_2 = \text{ratio} \cdot \gamma_1$, after t updates.
 
@@ -214,7 +208,6 @@ def decreasing(*, ratio: float) -> tuple[Power, Power]:
     return Power(1.0), Power(ratio)
 
 
-@checked
 def double(*, update: float, extrapolation: float) -> tuple[Power, Power]:
     r"""Make the double rule: the look-ahead's step falls more slowly than the update's.
 

@@ -4,8 +4,6 @@ from .certificates import imbalance as imbalance
 from .certificates import imbalance_certificate as imbalance_certificate
 from .certificates import imbalance_drift as imbalance_drift
 from .certificates import spectral_margin as spectral_margin
-from .constants import RestrictedConstants as RestrictedConstants
-from .constants import SharpnessConstants as SharpnessConstants
 from .constants import gaussian_constants as gaussian_constants
 from .constants import restricted_constants as restricted_constants
 from .entries import EntrySampling as EntrySampling
@@ -13,7 +11,6 @@ from .entries import IdentitySensing as IdentitySensing
 from .factorised_descent import FactorisedDescent as FactorisedDescent
 from .factorised_descent import rescaled_factors as rescaled_factors
 from .factorised_descent import small_factors as small_factors
-from .held_out import HeldOut as HeldOut
 from .held_out import Recovery as Recovery
 from .held_out import robust_recovery as robust_recovery
 from .lora import lora_flow as lora_flow
@@ -29,11 +26,8 @@ from .problems import completion_problem as completion_problem
 from .problems import corrupted_problem as corrupted_problem
 from .problems import low_rank_matrix as low_rank_matrix
 from .problems import sensing_problem as sensing_problem
-from .recovery import SampleSizes as SampleSizes
 from .recovery import aligned_distance as aligned_distance
 from .recovery import breakdown as breakdown
-from .recovery import claimed_contraction as claimed_contraction
-from .recovery import claimed_radius as claimed_radius
 from .recovery import derived_contraction as derived_contraction
 from .recovery import measured_contraction as measured_contraction
 from .recovery import samples_needed as samples_needed
@@ -43,11 +37,12 @@ from .sensing import RankOneSensing as RankOneSensing
 from .sensing import Sensing as Sensing
 from .spectral_start import truncated_spectral_init as truncated_spectral_init
 from .stops import at_minimum as at_minimum
-from .stops import recovered as recovered
 from .stops import settled as settled
 from .subgradient import PreconditionedSubgradient as PreconditionedSubgradient
+from .surplus import late_loss as late_loss
 from .surplus import late_rate as late_rate
 from .surplus import surplus_loss as surplus_loss
 from .surplus import surplus_product as surplus_product
 from .surplus import surplus_rate as surplus_rate
+from .surplus import surplus_rate_error as surplus_rate_error
 from .two_layer import local_constants as local_constants

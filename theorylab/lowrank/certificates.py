@@ -7,13 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from ..numerics import checked
 from ..numerics.checked import finite
 from .matrix_losses import check_constants
 from .two_layer import check_factors
 
 
-@checked
 def imbalance(W1: Real[ArrayLike, "n h"], W2: Real[ArrayLike, "m h"]) -> Float[Array, "h h"]:
     r"""Compute the imbalance $D = W_1^TW_1 - W_2^TW_2$, which gradient flow keeps.
 
@@ -31,7 +29,6 @@ def imbalance(W1: Real[ArrayLike, "n h"], W2: Real[ArrayLike, "m h"]) -> Float[A
     return W1.T @ W1 - W2.T @ W2
 
 
-@checked
 def imbalance_drift(
     W1: Real[ArrayLike, "n h"], W2: Real[ArrayLike, "m h"], gradient: Real[ArrayLike, "n m"], step_size: ArrayLike
 ) -> Float[Array, "h h"]:
@@ -57,7 +54,6 @@ def imbalance_drift(
     return jnp.asarray(step_size, W1.dtype) ** 2 * (along1.T @ along1 - along2.T @ along2)
 
 
-@checked
 def imbalance_certificate(
     W1: ArrayLike,
     W2: ArrayLike,
@@ -111,7 +107,6 @@ def imbalance_certificate(
     return float(max(0.0, alpha / 2)), float(beta / 2)
 
 
-@checked
 def spectral_margin(
     W: ArrayLike, solution: ArrayLike, *, mu: SupportsFloat, lipschitz: SupportsFloat
 ) -> tuple[float, float]:

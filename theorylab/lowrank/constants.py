@@ -2,43 +2,29 @@
 
 from functools import partial
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..numerics import Key, checked, normal
+from ..numerics.checked import Key
+from ..numerics.draws import normal
+from ..numerics.estimate import Estimate
 from .problems import check_rank
 from .sensing import Sensing
 
-SUPPORTS = ("random", "worst")
+Support = Literal["random", "worst"]
 
 
 class RestrictedConstants(NamedTuple):
-    r"""How an operator scales low-rank matrices, over random ones: `lipschitz`, `sharpness` and their quotient.
+    """How an operator scales random matrices of low rank: estimates, and the extremes that were seen."""
 
-    **Arguments**: `lipschitz`, the mean of $\|\mathcal A(X)\|_1 / (m\|X\|_F)$; `lipschitz_error`, its standard error;
-    `largest`, the largest seen; `sharpness`, the mean of $(\|\mathcal A_{S^c}(X)\|_1 - \|\mathcal A_S(X)\|_1) /
-    (m\|X\|_F)$; `sharpness_error`, its standard error; `smallest`, the smallest seen; `chi`, the quotient of the means;
-    `chi_error`, its standard error. The extremes over all matrices lie outside of what was seen: `largest` is a lower
-    bound of the upper constant, `smallest` an upper bound of the lower one.
-
-    **Source**: derived here; see `restricted_constants`.
-
-        >>> import theorylab as tl
-        >>> tl.lowrank.RestrictedConstants(0.8, 0.01, 0.9, 0.4, 0.01, 0.25, 2.0, 0.06).empirical_chi
-        3.6
-    """
-
-    lipschitz: float
-    lipschitz_error: float
+    lipschitz: Estimate
+    sharpness: Estimate
+    chi: Estimate
     largest: float
-    sharpness: float
-    sharpness_error: float
     smallest: float
-    chi: float
-    chi_error: float
 
     @property
     def empirical_chi(self) -> float:
@@ -46,17 +32,16 @@ class RestrictedConstants(NamedTuple):
         return self.largest / self.smallest if self.smallest > 0 else np.inf
 
 
-@checked
 def restricted_constants(
     operator: Sensing,
     rank: int,
     *,
     key: Key,
     outliers: float | int = 0.0,
-    support: str = "random",
+    support: Support = "random",
     draws: int = 200,
 ) -> RestrictedConstants:
-    r"""The mixed-norm isometry and the outlier bound of an operator, estimated over random matrices of a rank.
+    r"""Estimate the mixed-norm isometry and the outlier bound of an operator over random matrices of a rank.
 
     For differences of two rank-d matrices take `rank` 2d. S is the set of corrupted measurements: `"random"`, each one
     with probability p and independently of everything, or `"worst"`, for each matrix the share p of measurements that
@@ -65,7 +50,15 @@ def restricted_constants(
     **Arguments**: `operator`, a `Sensing`; `rank`, from 1 to min(n1, n2); `key`, a key or a seed; `outliers` p in
     [0, 1); `support`, `"random"` or `"worst"`; `draws` >= 2, how many matrices, products of standard normal factors.
 
-    **Returns** `RestrictedConstants`.
+    **Returns** a tuple of three `Estimate`s and two numbers, which also knows `empirical_chi`, largest / smallest:
+
+    - `lipschitz`, the mean of $\|\mathcal A(X)\|_1 / (m\|X\|_F)$, and `largest`, the largest seen;
+    - `sharpness`, the mean of $(\|\mathcal A_{S^c}(X)\|_1 - \|\mathcal A_S(X)\|_1) / (m\|X\|_F)$, and `smallest`, the
+      smallest seen;
+    - `chi`, the quotient of the means.
+
+    The extremes over all matrices lie outside of what was seen: `largest` is a lower bound of the upper constant,
+    `smallest` an upper bound of the lower one.
 
     **Raises** `ValueError` for an argument out of range.
 
@@ -75,27 +68,18 @@ def restricted_constants(
         >>> import jax, theorylab as tl
         >>> operator = tl.lowrank.GaussianSensing(jax.random.key(0), (5, 5), 400)
         >>> found = tl.lowrank.restricted_constants(operator, 2, key=jax.random.key(1), outliers=0.1)
-        >>> 1.1 < found.chi < 1.4
+        >>> 1.1 < found.chi.value < 1.4
         True
     """
     check_rank("rank", rank, operator.shape)
     check_fraction(outliers)
-    _check_support(support)
     if not draws >= 2:
         raise ValueError(f"draws = {draws} must be at least 2, to have an error bar")
-    whole, signed = map(np.asarray, _ratios(operator, rank, draws, support, key, jnp.asarray(outliers, float)))
-    whole, signed = whole.astype(float), signed.astype(float)
-    chi = whole.mean() / signed.mean()
+    whole, signed = _ratios(operator, rank, draws, support, key, jnp.asarray(outliers, float))
+    whole, signed = np.asarray(whole, float), np.asarray(signed, float)
+    chi = Estimate.jackknife(lambda whole, signed: whole.mean() / signed.mean(), whole, signed)
     return RestrictedConstants(
-        lipschitz=float(whole.mean()),
-        lipschitz_error=_standard_error(whole),
-        largest=float(whole.max()),
-        sharpness=float(signed.mean()),
-        sharpness_error=_standard_error(signed),
-        smallest=float(signed.min()),
-        chi=float(chi),
-        # to first order the quotient varies as its numerator less chi times its denominator
-        chi_error=_standard_error(whole - chi * signed) / abs(float(signed.mean())),
+        Estimate.of(whole), Estimate.of(signed), chi, largest=float(whole.max()), smallest=float(signed.min())
     )
 
 
@@ -121,14 +105,7 @@ def _ratios(operator, rank, draws, support, key, outliers):
 
 
 class SharpnessConstants(NamedTuple):
-    """`lipschitz`, `sharpness`, and their quotient `chi`.
-
-    **Source**: derived here; see `gaussian_constants`.
-
-        >>> import theorylab as tl
-        >>> tl.lowrank.SharpnessConstants(0.8, 0.4).chi
-        2.0
-    """
+    """The constants of a limit."""
 
     lipschitz: float
     sharpness: float
@@ -139,9 +116,8 @@ class SharpnessConstants(NamedTuple):
         return self.lipschitz / self.sharpness if self.sharpness > 0 else np.inf
 
 
-@checked
-def gaussian_constants(outliers: float | int = 0.0, support: str = "random") -> SharpnessConstants:
-    r"""The restricted constants of Gaussian measurements as their number goes to infinity.
+def gaussian_constants(outliers: float | int = 0.0, support: Support = "random") -> SharpnessConstants:
+    r"""Give the restricted constants of Gaussian measurements as their number goes to infinity.
 
     $\langle A_k, X\rangle/\|X\|_F$ is standard normal, so that with a random support $\delta = \sqrt{2/\pi}$,
     $\delta_3 = (1 - 2p)\sqrt{2/\pi}$ and $\chi = 1/(1 - 2p)$, with breakdown at p = 1/2. For the worst support, the
@@ -149,7 +125,7 @@ def gaussian_constants(outliers: float | int = 0.0, support: str = "random") -> 
 
     **Arguments**: `outliers` p in [0, 1); `support`, `"random"` or `"worst"`.
 
-    **Returns** `SharpnessConstants`.
+    **Returns** a tuple of `lipschitz` and `sharpness`, floats, which also knows their quotient `chi`.
 
     **Raises** `ValueError` for an argument out of range.
 
@@ -163,7 +139,6 @@ def gaussian_constants(outliers: float | int = 0.0, support: str = "random") -> 
         inf
     """
     check_fraction(outliers)
-    _check_support(support)
     mean = np.sqrt(2 / np.pi)
     lost = outliers
     if support == "worst" and outliers > 0:
@@ -171,16 +146,7 @@ def gaussian_constants(outliers: float | int = 0.0, support: str = "random") -> 
     return SharpnessConstants(float(mean), float(mean * (1 - 2 * lost)))
 
 
-def _standard_error(values):
-    return float(np.std(values, ddof=1) / np.sqrt(len(values)))
-
-
 def check_fraction(outliers: float | int) -> None:
-    """An error where a fraction of outliers is outside [0, 1)."""
+    """Refuse a fraction of outliers outside [0, 1)."""
     if not 0 <= outliers < 1:
         raise ValueError(f"outliers = {outliers} must lie in [0, 1): the fraction of measurements that are corrupted")
-
-
-def _check_support(support):
-    if support not in SUPPORTS:
-        raise ValueError(f"support = {support!r} is not one of {', '.join(map(repr, SUPPORTS))}")

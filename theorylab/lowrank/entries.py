@@ -6,12 +6,10 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
-from ..numerics import Key, checked
-from ..numerics.checked import Numbers
+from ..numerics.checked import Key, Numbers
 from .sensing import Link, Sensing, build, count, pair
 
 
-@checked
 class EntrySampling(Sensing):
     """Single entries of the matrix, as in matrix completion: drawn without replacement, or given.
 
@@ -43,9 +41,8 @@ class EntrySampling(Sensing):
         self.rows, self.columns, self.shape = places // n2, places % n2, (n1, n2)
 
     @classmethod
-    @checked
     def from_indices(cls, rows: Numbers, columns: Numbers, shape: tuple[int, int]) -> "EntrySampling":
-        """The operator that reads the entries (rows[k], columns[k])."""
+        """Build the operator that reads the entries (rows[k], columns[k])."""
         n1, n2 = pair(shape)
         for name, index in (("rows", rows), ("columns", columns)):
             if not jnp.issubdtype(jnp.asarray(index).dtype, jnp.integer):
@@ -71,26 +68,22 @@ class EntrySampling(Sensing):
         """1 / (n1 n2), ()."""
         return jnp.asarray(1 / (self.shape[0] * self.shape[1]))
 
-    @checked
     def apply(self, X: Float[Array, "n1 n2"]) -> Float[Array, " m"]:
-        """The entries of X, (m,)."""
+        """Read the entries of X, (m,)."""
         return X[self.rows, self.columns]
 
-    @checked
     def adjoint(self, y: Float[Array, " m"]) -> Float[Array, "n1 n2"]:
-        """The y_k at their places, zero elsewhere."""
+        """Put the y_k at their places, zero elsewhere."""
         return jnp.zeros(self.shape, y.dtype).at[self.rows, self.columns].add(y)
 
-    @checked
     def apply_factors(self, L: Float[Array, "n1 rank"], R: Float[Array, "n2 rank"]) -> Float[Array, " m"]:
-        """The products of rows of L and R, (m,)."""
+        """Multiply rows of L and R, (m,)."""
         return jnp.sum(L[self.rows] * R[self.columns], axis=1)
 
-    @checked
     def factor_gradients(
         self, L: Float[Array, "n1 rank"], R: Float[Array, "n2 rank"], observations: Float[Array, " m"], link: Link
     ) -> tuple[Float[Array, " m"], Float[Array, "n1 rank"], Float[Array, "n2 rank"]]:
-        """The residual and (S R, S' L), through the sampled rows of L and R alone."""
+        """Compute the residual and (S R, S' L) through the sampled rows of L and R alone."""
         of_left, of_right = L[self.rows], R[self.columns]
         residual = jnp.sum(of_left * of_right, axis=1) - observations
         weights = link(residual)[:, None]
@@ -98,7 +91,6 @@ class EntrySampling(Sensing):
         return residual, of_rows, jnp.zeros_like(R).at[self.columns].add(weights * of_left)
 
 
-@checked
 class IdentitySensing(Sensing):
     """All entries, as in robust principal component analysis: m = n1 n2, in row order.
 
@@ -128,12 +120,10 @@ class IdentitySensing(Sensing):
         """1 / (n1 n2), ()."""
         return jnp.asarray(1 / self.measurements)
 
-    @checked
     def apply(self, X: Float[Array, "n1 n2"]) -> Float[Array, " m"]:
-        """The entries of X in row order, (m,)."""
+        """Read the entries of X in row order, (m,)."""
         return X.reshape(-1)
 
-    @checked
     def adjoint(self, y: Float[Array, " m"]) -> Float[Array, "n1 n2"]:
-        """The same numbers as a matrix."""
+        """Return the same numbers as a matrix."""
         return y.reshape(self.shape)

@@ -11,18 +11,19 @@ from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
 from ..engine.method import Method, hyperparameter, start
-from ..numerics import Key, checked, normal
+from ..numerics.checked import Key
+from ..numerics.draws import normal
 from .matrix_losses import FactorPair, MatrixLoss, factor_pair
 from .problems import check_rank
 from .two_layer import local_terms
 
-STEP_RULES = ("constant", "local", "paper")
+StepRule = Literal["constant", "local", "paper"]
 
 
 def factor_directions(
     x: FactorPair | Float[Array, "n rank"], gradient: Float[Array, "n m"]
 ) -> FactorPair | Float[Array, "n rank"]:
-    r"""What descent subtracts from the factors: $(GW_2, G^TW_1)$, or $\frac12(G + G^T)X$ for X X'.
+    r"""Compute what descent subtracts from the factors: $(GW_2, G^TW_1)$, or $\frac12(G + G^T)X$ for X X'.
 
     **Arguments**: `x`, the pair of W1 (n, h) and W2 (m, h), or X (n, rank); `gradient` G (n, m) in the product.
 
@@ -42,23 +43,12 @@ def factor_directions(
 
 
 class DescentState(eqx.Module):
-    """The factors, and how far a growing bound on the step size has come.
-
-    **Arguments**: `x`, the pair (W1, W2), or X; `bound` on the next step size, (), or None where there is none.
-
-    **Source**: derived here.
-
-        >>> import jax.numpy as jnp
-        >>> from theorylab.lowrank.factorised_descent import DescentState
-        >>> DescentState(jnp.ones((2, 1))).bound is None
-        True
-    """
+    """The factors `x`, and how far a growing `bound` on the next step size has come, None where there is none."""
 
     x: FactorPair | Float[Array, "n rank"]
     bound: Float[Array, ""] | None = None
 
 
-@checked
 class FactorisedDescent(Method):
     r"""Gradient descent on the factors of a matrix, both at once, by constant or by certified steps.
 
@@ -72,7 +62,7 @@ class FactorisedDescent(Method):
     `rule`, `"constant"`, `"local"` or `"paper"`; `exponent` d > 1, (). The problem is a `MatrixLoss`, with `lipschitz`
     where the rule is not `"constant"`; x0 is the pair (W1, W2), (n, h) and (m, h), or X (n, rank).
 
-    **Raises** `ValueError` for a value out of range, an unknown rule, a constant rule without its step size, a problem
+    **Raises** `ValueError` for a value out of range, a constant rule without its step size, a problem
     without the constant that a rule needs, and factors on which the loss gives no scalar.
 
     **Source**: Xu, Min, Tarmoun, Mallada, Vidal (2025), arXiv 2505.11664, eq. 15 and 19; `"local"` is derived here.
@@ -88,12 +78,10 @@ class FactorisedDescent(Method):
     cites: ClassVar[tuple[str, ...]] = ("two_layer_linear_gd",)
 
     step_size: Float[Array, "*lanes"] | None
-    rule: str = eqx.field(static=True)
+    rule: StepRule = eqx.field(static=True)
     exponent: Float[Array, "*lanes"]
 
-    def __init__(self, step_size: ArrayLike | None = None, rule: str = "constant", *, exponent: ArrayLike = 2.0):
-        if rule not in STEP_RULES:
-            raise ValueError(f"rule = {rule!r} is not one of {', '.join(map(repr, STEP_RULES))}")
+    def __init__(self, step_size: ArrayLike | None = None, rule: StepRule = "constant", *, exponent: ArrayLike = 2.0):
         if step_size is None and rule == "constant":
             raise ValueError("step_size = None, but rule = 'constant' needs it: pass a number, or rule='local'")
         self.step_size = None if step_size is None else hyperparameter(step_size)
@@ -108,7 +96,7 @@ class FactorisedDescent(Method):
         return "vmap" if self.rule == "constant" else "map"
 
     def requires(self) -> Mapping[str, Array | bool]:
-        """The step size is positive and finite, and the exponent above one."""
+        """Ask for a step size that is positive and finite, and an exponent above one."""
         size, exponent = self.step_size, self.exponent
         sentence = f"exponent = {exponent} must be finite and > 1, or the bound on the steps grows too fast"
         found = {sentence: jnp.all(jnp.isfinite(exponent) & (exponent > 1))}
@@ -116,9 +104,8 @@ class FactorisedDescent(Method):
             found[f"step_size = {size} must be positive and finite"] = jnp.all(jnp.isfinite(size) & (size > 0))
         return found
 
-    @checked
     def init(self, problem: Any, key: Key, x0: Any = None) -> DescentState:
-        """The state at the factors x0."""
+        """Make the state at the factors x0."""
         x = start(problem, key, tuple(x0) if isinstance(x0, list) else x0)
         _check_start(problem, x)
         if self.rule != "constant" and problem.lipschitz is None:
@@ -130,9 +117,8 @@ class FactorisedDescent(Method):
             return DescentState(x)
         return DescentState(x, jnp.asarray(self.step_size, factor_pair(x)[0].dtype))
 
-    @checked
     def step(self, problem: MatrixLoss, state: DescentState, key: Key) -> DescentState:
-        """One step of both factors."""
+        """Step both factors."""
         del key
         W1, W2 = factor_pair(state.x)
         value, gradient = problem.value_and_gradient(W1 @ W2.T)
@@ -143,9 +129,8 @@ class FactorisedDescent(Method):
         first, exponent = jnp.asarray(self.step_size, W1.dtype), jnp.asarray(self.exponent, W1.dtype)
         return DescentState(x, state.bound * jnp.sqrt(1 + first**exponent))
 
-    @checked
     def next_step_size(self, problem: MatrixLoss, state: DescentState) -> Float[Array, ""]:
-        """The size of the step that a state is about to take, ()."""
+        """Compute the size of the step that a state is about to take, ()."""
         W1, W2 = factor_pair(state.x)
         return self._size(problem, state, *problem.value_and_gradient(W1 @ W2.T))
 
@@ -159,11 +144,10 @@ class FactorisedDescent(Method):
         return eta if state.bound is None else jnp.minimum(eta, state.bound)
 
 
-@checked
 def small_factors(
     key: Key, shape: tuple[int, int], rank: int, entry_std: ScalarLike, ratio: ArrayLike = 1 / 3
 ) -> FactorPair:
-    r"""A small imbalanced start: $F_0 = \alpha\tilde F$ and $G_0 = \rho\alpha\tilde G$, with standard normal entries.
+    r"""Draw a small imbalanced start: standard normal entries times $\alpha$ for F, and times $\rho\alpha$ for G.
 
     **Arguments**: `key`, a key or a seed; `shape` (n1, n2); `rank`, from 1 to min(n1, n2); `entry_std` $\alpha \ge 0$,
     (); `ratio` $\rho \ge 0$, (). One key gives the same draws whatever the two numbers.
@@ -190,9 +174,8 @@ def small_factors(
     return scale * F, scale * jnp.asarray(ratio, G.dtype) * G
 
 
-@checked
 def rescaled_factors(F: Float[Array, "n1 rank"], G: Float[Array, "n2 rank"], scale: ScalarLike) -> FactorPair:
-    r"""The one step that mends slow descent: the same product, with $F^TF = \beta^2 I$.
+    r"""Take the one step that mends slow descent: to the same product with $F^TF = \beta^2 I$.
 
     With the thin singular value decomposition $F = A\Sigma B$ the new pair is $\beta A$ and $\beta^{-1}GB^T\Sigma$.
     Every direction of G, the surplus ones too, then contracts by about $1 - \eta\beta^2$ a step, whatever the start's

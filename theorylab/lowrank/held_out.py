@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, Int
 
 from .. import engine
 from ..engine.program import call, highest
-from ..numerics import Key, checked, normal
-from ..numerics.checked import Numbers
+from ..numerics.checked import Key, Numbers
+from ..numerics.draws import normal
 from .problems import Factors, SensingProblem, check_rank
 from .sensing import Link, Sensing
 from .spectral_start import truncated_spectral_init
@@ -38,15 +38,6 @@ class HeldOut(NamedTuple):
     **Arguments**: `measurements`, their indices (h,); `residuals`, |<A_k, X> - y_k| over `scale`, (h,); `scale`, the
     root mean square of the smaller three quarters of all <A_k, X>, and at least a tenth of that of all, ();
     `agreeing`, the share of residuals that are none, up to rounding.
-
-    **Source**: derived here.
-
-        >>> import jax, theorylab as tl
-        >>> operator = tl.lowrank.IdentitySensing((8, 8))
-        >>> X = tl.lowrank.low_rank_matrix(jax.random.key(0), (8, 8), 1)
-        >>> found = tl.lowrank.robust_recovery(operator, operator.apply(X), rank=1)
-        >>> len(found.held_out.measurements), found.held_out.agreeing
-        (7, 1.0)
     """
 
     measurements: Int[np.ndarray, " h"]
@@ -64,17 +55,9 @@ class Recovery(NamedTuple):
     """A matrix, and whether it is the one that was measured.
 
     **Arguments**: `factors` (L, R), (n1, rank) and (n2, rank); `rank`, the least that explains what was held out;
-    `outcome`, `"recovered"`, `"not_recovered"` or `"undecided"`; `held_out`, a `HeldOut`; `solution`, the engine's, of
-    the run that ended in the factors.
-
-    **Source**: derived here; see `robust_recovery`.
-
-        >>> import jax, theorylab as tl
-        >>> operator = tl.lowrank.IdentitySensing((8, 8))
-        >>> X = tl.lowrank.low_rank_matrix(jax.random.key(0), (8, 8), 1)
-        >>> found = tl.lowrank.robust_recovery(operator, operator.apply(X), rank=1)
-        >>> found.matrix.shape, bool(abs(found.matrix - X).max() < 1e-4)
-        ((8, 8), True)
+    `outcome`, `"recovered"`, `"not_recovered"` or `"undecided"`; `held_out`, what the measurements that were held out
+    say: which they are, their `residuals` (h,) over a `scale`, the share `agreeing`, the `median`; `solution`, the
+    engine's, of the run that ended in the factors.
     """
 
     factors: Factors
@@ -124,7 +107,6 @@ class _Kept(Sensing):
         return self.kept * residual, of_L, of_R
 
 
-@checked
 @highest
 def robust_recovery(
     operator: Sensing, observations: Numbers, *, rank: int | None = None, key: Key = 0, steps: int = 1000
@@ -136,8 +118,8 @@ def robust_recovery(
     geometric steps, which need no minimum. The least rank that explains what was held out is taken, since surplus
     columns can fit outliers and leave the loss at its minimum on a wrong matrix.
 
-    A residual counts as none at $10^{-4}$ of the scale of $\mathcal A(X)$ (see `HeldOut`). With I the
-    measurements that agree so, the answer is
+    A residual counts as none at $10^{-4}$ of the scale of $\mathcal A(X)$: the root mean square of its smaller three
+    quarters, and at least a tenth of that of all. With I the measurements that agree so, the answer is
 
     - `"recovered"` where a quarter of the held-out measurements and more agree, every row and column is seen by at
       least rank + 2 of I, two more than the numbers that a row of a factor has, and no direction of the matrix stands

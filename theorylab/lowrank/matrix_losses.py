@@ -11,7 +11,8 @@ from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
 from ..engine.method import as_structure
-from ..numerics import Key, checked, newton
+from ..numerics.checked import Key
+from ..numerics.roots import newton
 from .problems import SensingProblem
 from .sensing import finite
 
@@ -19,11 +20,10 @@ FactorPair = tuple[Float[Array, "n h"], Float[Array, "m h"]]
 
 
 def factor_pair(x: Any) -> FactorPair:
-    """The two factors: x itself, or (X, X) where one matrix is the factor of X X'."""
+    """Give the two factors: x itself, or (X, X) where one matrix is the factor of X X'."""
     return x if isinstance(x, tuple) else (x, x)
 
 
-@checked
 class MatrixLoss(eqx.Module):
     r"""A loss $\ell(W)$ of an (n, m) matrix, which descent on its factors meets as $L(W_1, W_2) = \ell(W_1 W_2^T)$.
 
@@ -64,16 +64,14 @@ class MatrixLoss(eqx.Module):
         )
         self.minimum = jnp.asarray(minimum)
 
-    @checked
     def value_and_gradient(self, W: Float[Array, "n m"]) -> tuple[Float[Array, ""], Float[Array, "n m"]]:
-        """The loss of the matrix, (), and its gradient, (n, m)."""
+        """Evaluate the loss of the matrix, (), and its gradient, (n, m)."""
         if hasattr(self.function, "value_and_gradient"):
             return self.function.value_and_gradient(W)
         return jax.value_and_grad(self.function)(W)
 
-    @checked
     def loss(self, x: FactorPair | Float[Array, "n rank"], key: Key | None = None) -> Float[Array, ""]:
-        """The loss at the factors (W1, W2), or at one matrix X as the factor of X X', ()."""
+        """Evaluate the loss at the factors (W1, W2), or at one matrix X as the factor of X X', ()."""
         del key
         W1, W2 = factor_pair(x)
         return self.function(W1 @ W2.T)
@@ -91,11 +89,10 @@ class _SquaredLoss(eqx.Module):
         return jnp.sum(residual**2) / 2, residual if self.design is None else self.design.T @ residual
 
 
-@checked
 def squared_loss(target: ArrayLike | Sequence, design: ArrayLike | Sequence | None = None) -> MatrixLoss:
-    r"""Linear regression, $\ell(W) = \frac12|Y - XW|^2$; without a design the distance to a matrix, $\frac12|Y - W|^2$.
+    r"""Build linear regression, $\ell(W) = \frac12|Y - XW|^2$; without a design the distance $\frac12|Y - W|^2$.
 
-    The distance is the population loss of sensing with isotropic measurements.
+    The distance to a matrix is the population loss of sensing with isotropic measurements.
 
     **Arguments**: `target` Y (N, m); `design` X (N, n), or None for the identity.
 
@@ -141,9 +138,8 @@ class _RidgeLogistic(eqx.Module):
         return jnp.sum(jax.nn.softplus(-margins)) / len(margins) + self.ridge * jnp.sum(W**2) / 2
 
 
-@checked
 def ridge_logistic_loss(labels: ArrayLike | Sequence, design: ArrayLike | Sequence, ridge: float) -> MatrixLoss:
-    r"""Logistic regressions side by side, $\frac1N\sum_{ij} \log(1 + e^{-y_{ij}(XW)_{ij}}) + \frac\lambda2|W|^2$.
+    r"""Build logistic regressions side by side, $\frac1N\sum_{ij} \log(1 + e^{-y_{ij}(XW)_{ij}}) + \frac\lambda2|W|^2$.
 
     **Arguments**: `labels` y (N, m), each 1 or -1; `design` X (N, n); `ridge` $\lambda > 0$.
 
@@ -207,11 +203,10 @@ class _SensingLoss(eqx.Module):
         return jnp.mean(residual**2) / 2, self.problem.operator.adjoint(residual) / residual.shape[0]
 
 
-@checked
 def sensing_loss(
     problem: SensingProblem, *, mu: ArrayLike | None = None, lipschitz: ArrayLike | None = None
 ) -> MatrixLoss:
-    r"""The squared loss of measurements, $\ell(W) = \frac1{2m}|\mathcal A(W) - y|^2$.
+    r"""Build the squared loss of measurements, $\ell(W) = \frac1{2m}|\mathcal A(W) - y|^2$.
 
     Its gradient is $\frac1m\mathcal A^*(\mathcal A(W) - y)$; descent on X X' follows one half of it, so that its own
     loss is the quarter mean square.
@@ -235,7 +230,7 @@ def sensing_loss(
 
 
 def check_constants(mu: Any, lipschitz: Any) -> None:
-    """An error for constants that are not positive and finite, or in the wrong order; traced ones pass."""
+    """Refuse constants that are not positive and finite, or in the wrong order; traced ones pass."""
     known = {name: value for name, value in (("mu", mu), ("lipschitz", lipschitz))
              if value is not None and not isinstance(value, Tracer)}  # fmt: skip
     for name, value in known.items():

@@ -1,6 +1,7 @@
 """A low-rank matrix seen through corrupted measurements, with what is known of its truth."""
 
 import warnings
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -10,16 +11,16 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
-from ..numerics import Key, checked, floating, orthogonal
-from ..numerics.checked import Numbers, finite
+from ..numerics.arrays import floating
+from ..numerics.checked import Key, Numbers, finite
+from ..numerics.draws import orthogonal
 from .entries import EntrySampling, IdentitySensing
 from .sensing import GaussianSensing, Sensing
 
 Factors = tuple[Float[Array, "n1 rank"], Float[Array, "n2 rank"]]
-KINDS = ("uniform", "mirrored")
+ErrorKind = Literal["uniform", "mirrored"]
 
 
-@checked
 class SensingProblem(eqx.Module):
     r"""Measurements $y = \mathcal A(X^\star) + s$ of a low-rank matrix, most of whose errors s are zero.
 
@@ -78,20 +79,17 @@ class SensingProblem(eqx.Module):
             return self.given_minimum
         return jnp.mean(jnp.abs(self.noise))
 
-    @checked
     def residual(self, x: Factors) -> Float[Array, " m"]:
-        """A(L R') - y, (m,)."""
+        """Compute A(L R') - y, (m,)."""
         return self.operator.apply_factors(*x) - self.observations
 
-    @checked
     def loss(self, x: Factors, key: Key | None = None) -> Float[Array, ""]:
-        """The mean absolute residual at the factors, ()."""
+        """Evaluate the mean absolute residual at the factors, ()."""
         del key
         return jnp.mean(jnp.abs(self.residual(x)))
 
-    @checked
     def error(self, x: Factors) -> Float[Array, ""]:
-        """|L R' - X*| / |X*| in the Frobenius norm, ().
+        """Measure |L R' - X*| / |X*| in the Frobenius norm, ().
 
         **Raises** `ValueError` where the solution is not known.
         """
@@ -101,11 +99,10 @@ class SensingProblem(eqx.Module):
         return jnp.linalg.norm(L @ R.T - self.solution) / jnp.linalg.norm(self.solution)
 
 
-@checked
 def low_rank_matrix(
     key: Key, shape: tuple[int, int], true_rank: int, condition: ScalarLike = 1.0
 ) -> Float[Array, "n1 n2"]:
-    r"""A random matrix $U \Sigma V^T$ with independent Haar factors and singular values from `condition` down to 1.
+    r"""Draw a matrix $U \Sigma V^T$ with independent Haar factors and singular values from `condition` down to 1.
 
     **Arguments**: `key`, a key or a seed; `shape` (n1, n2); `true_rank` r, from 1 to min(n1, n2); `condition` >= 1, ():
     the singular values are `linspace(condition, 1, true_rank)`.
@@ -133,7 +130,6 @@ def low_rank_matrix(
     return (U * jnp.linspace(condition, 1.0, true_rank, dtype=U.dtype)[None]) @ V.T
 
 
-@checked
 def corrupted_problem(
     key: Key,
     operator: Sensing,
@@ -141,9 +137,9 @@ def corrupted_problem(
     *,
     outliers: ScalarLike = 0.0,
     outlier_scale: ArrayLike = 10.0,
-    kind: str = "uniform",
+    kind: ErrorKind = "uniform",
 ) -> SensingProblem:
-    r"""A known matrix measured by an operator, with gross errors on a random set of measurements.
+    r"""Measure a known matrix by an operator, with gross errors on a random set of measurements.
 
     Each measurement is hit independently with probability p. Kind `"uniform"` adds `outlier_scale` $\max_k |y_k|\,
     U(-1, 1)$; kind `"mirrored"` replaces $y_k$ by $-y_k$, what $-X^\star$ would show: errors that agree with one
@@ -154,8 +150,7 @@ def corrupted_problem(
 
     **Returns** a `SensingProblem`.
 
-    **Raises** `ValueError` for a fraction outside [0, 1), a negative scale, an unknown kind, and as `SensingProblem`
-    does.
+    **Raises** `ValueError` for a fraction outside [0, 1), a negative scale, and as `SensingProblem` does.
 
     **Source**: Giampouras, Cai, Vidal (2025), arXiv 2410.16826, released experiments; the mirrored kind is ours.
 
@@ -168,8 +163,6 @@ def corrupted_problem(
     for name, value, upper in (("outliers", outliers, 1.0), ("outlier_scale", outlier_scale, np.inf)):
         if not isinstance(value, Tracer) and not 0 <= np.asarray(value) < upper:
             raise ValueError(f"{name} = {value} must lie in [0, {upper:g}): {_MEANING[name]}")
-    if kind not in KINDS:
-        raise ValueError(f"kind = {kind!r} is not one of {', '.join(map(repr, KINDS))}")
     finite(solution=solution)
     y = operator.apply(solution)
     key_support, key_size = jax.random.split(key)
@@ -185,7 +178,6 @@ _MEANING = {
 }
 
 
-@checked
 def sensing_problem(
     key: Key,
     *,
@@ -196,7 +188,7 @@ def sensing_problem(
     outliers: ScalarLike = 0.0,
     outlier_scale: ArrayLike = 10.0,
 ) -> SensingProblem:
-    r"""Gaussian measurements of a random low-rank matrix, some of them grossly wrong.
+    r"""Draw Gaussian measurements of a random low-rank matrix, some of them grossly wrong.
 
     The truth has independent Haar factors and the singular values `linspace(condition, 1, true_rank)`; errors are
     `outlier_scale` $\max_k|y_k|\, U(-1, 1)$ on a Bernoulli support. The operator, the truth and the errors have keys of
@@ -222,7 +214,6 @@ def sensing_problem(
     return corrupted_problem(key_errors, operator, solution, outliers=outliers, outlier_scale=outlier_scale)
 
 
-@checked
 def completion_problem(
     key: Key,
     *,
@@ -233,7 +224,7 @@ def completion_problem(
     outliers: ScalarLike = 0.0,
     outlier_scale: ArrayLike = 10.0,
 ) -> SensingProblem:
-    r"""Robust completion, or with all entries seen robust principal component analysis, of a random low-rank matrix.
+    r"""Draw a problem of robust completion, or with all entries seen of robust principal component analysis.
 
     **Arguments**: `key`, a key or a seed; `shape` (n1, n2); `true_rank` r; `measurements` m, entries drawn without
     replacement, or None for all of them; `condition`, `outliers` and `outlier_scale` as in `sensing_problem`.
@@ -256,13 +247,13 @@ def completion_problem(
 
 
 def check_rank(name: str, rank: int, shape: tuple[int, int]) -> None:
-    """An error where a rank is no integer from 1 to the smaller dimension."""
+    """Refuse a rank that is no integer from 1 to the smaller dimension."""
     if isinstance(rank, bool) or not isinstance(rank, int | np.integer) or not 1 <= rank <= min(shape):
         raise ValueError(f"{name} = {rank!r} must be an integer from 1 to {min(shape)}, the smaller side of {shape}")
 
 
 def warn_if_small(operator: Sensing, rank: int) -> None:
-    """A warning where there are no more measurements than a matrix of this rank has numbers."""
+    """Warn where there are no more measurements than a matrix of this rank has numbers."""
     n1, n2 = operator.shape
     if (n1 + n2) * rank >= operator.measurements:
         warnings.warn(

@@ -1,62 +1,18 @@
-"""Whether robust recovery works and how fast: rates, sample sizes, breakdown, the distance that proofs use."""
+"""How fast robust recovery is and where it breaks down: rates, sample sizes, the distance that proofs use."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from ..numerics import Estimate, checked
 from ..numerics.checked import Numbers, finite
+from ..numerics.estimate import Estimate
 from .constants import check_fraction
 from .problems import Factors, check_rank
 
 
-@checked
-def claimed_contraction(chi: float | int) -> float:
-    r"""The factor $\sqrt{1 - 0.12/\chi^2}$ by which a Polyak step shrinks the distance to the truth, as claimed.
-
-    **Arguments**: `chi` >= 1, the quotient of the restricted constants.
-
-    **Returns** a float below one.
-
-    **Raises** `ValueError` for chi < 1.
-
-    **Source**: reconstructed from the case of damping 0 at the true rank, Tong, Ma, Chi (2021), arXiv 2010.13364; the
-    constants of Giampouras, Cai, Vidal (2025), arXiv 2410.16826, were not at hand.
-
-        >>> import theorylab as tl
-        >>> round(tl.lowrank.claimed_contraction(1.0), 4)
-        0.9381
-    """
-    _check_chi(chi)
-    return float(np.sqrt(1 - 0.12 / chi**2))
-
-
-@checked
-def claimed_radius(chi: float | int, smallest: float | int) -> float:
-    r"""The distance $0.02\,\sigma_r/\chi$ within which the claimed contraction holds.
-
-    **Arguments**: `chi` >= 1; `smallest` $\sigma_r > 0$, the smallest non-zero singular value of the truth.
-
-    **Returns** a float, in the unit of `smallest`.
-
-    **Raises** `ValueError` for chi < 1 or a singular value that is not positive.
-
-    **Source**: reconstructed, as for `claimed_contraction`.
-
-        >>> import theorylab as tl
-        >>> tl.lowrank.claimed_radius(2.0, 1.0)
-        0.01
-    """
-    _check_chi(chi)
-    if not smallest > 0:
-        raise ValueError(f"smallest = {smallest} must be positive: the smallest non-zero singular value")
-    return float(0.02 * smallest / chi)
-
-
-@checked
 def derived_contraction(share: ArrayLike) -> Any:
-    r"""The contraction of a scaled Polyak step near the truth, with infinitely many clean Gaussian measurements.
+    r"""Derive the contraction of a scaled Polyak step near the truth, with infinitely many clean Gaussian measurements.
 
     Then the loss is $\sqrt{2/\pi}\,\|E\|_F$ with E = X - X*, to first order in the tangent space. With $\lambda = 0$
     at the true rank the step moves X against $P_U E + E P_V$, which counts $E_{uv} = P_U E P_V$ twice and the rest
@@ -81,9 +37,8 @@ def derived_contraction(share: ArrayLike) -> Any:
     return np.sqrt(share * (1 - share)) / (1 + share)
 
 
-@checked
 def measured_contraction(errors: Numbers, steps: Numbers | None = None, *, floor: float | int = 0.0) -> Estimate:
-    r"""The factor by which errors shrink at each step, $\exp$ of the slope of $\log e_t$ in t, with an error bar.
+    r"""Fit the factor by which errors shrink at each step, $\exp$ of the slope of $\log e_t$ in t, with an error bar.
 
     **Arguments**: `errors` (k,), positive, from where they fall linearly on; `steps` (k,), the step counts, or None for
     0, 1, 2, ...; `floor`, below which errors are rounding and do not count.
@@ -115,23 +70,15 @@ def measured_contraction(errors: Numbers, steps: Numbers | None = None, *, floor
 
 
 class SampleSizes(NamedTuple):
-    """Numbers of measurements: `necessary`, `rule`, and `sufficient`.
-
-    **Source**: derived here; see `samples_needed`.
-
-        >>> import theorylab as tl
-        >>> tl.lowrank.SampleSizes(19, 20, 800.0).rule
-        20
-    """
+    """Numbers of measurements."""
 
     necessary: int
     rule: int
     sufficient: float
 
 
-@checked
 def samples_needed(shape: tuple[int, int], rank: int, *, outliers: float | int = 0.0) -> SampleSizes:
-    r"""How many Gaussian measurements recovery with factors of a rank takes.
+    r"""Count the Gaussian measurements that recovery with factors of a rank takes.
 
     - `necessary`: $d(n_1 + n_2 - d)$, the dimension of the matrices of rank d, below which no method is safe.
     - `rule`: $d(n_1 + n_2)$, the numbers in the factors: at m equal to it recovery was seen to fail.
@@ -141,7 +88,7 @@ def samples_needed(shape: tuple[int, int], rank: int, *, outliers: float | int =
 
     **Arguments**: `shape` (n1, n2); `rank` d, the width of the factors; `outliers` p in [0, 1), a random support.
 
-    **Returns** `SampleSizes`; the last is infinite from p = 1/2 on.
+    **Returns** the tuple of the three; the last is infinite from p = 1/2 on.
 
     **Raises** `ValueError` for an argument out of range.
 
@@ -160,9 +107,8 @@ def samples_needed(shape: tuple[int, int], rank: int, *, outliers: float | int =
     return SampleSizes(rank * (n1 + n2 - rank), rank * (n1 + n2), float(sufficient))
 
 
-@checked
 def breakdown(shape: tuple[int, int], rank: int, measurements: int) -> float:
-    r"""The fraction of outliers on a random support up to which the truth is certified to be the sharp minimum.
+    r"""Certify the fraction of outliers on a random support up to which the truth is the sharp minimum.
 
     It is where the outlier bound of `samples_needed` vanishes, $p = \frac12 - \sqrt{\pi/2}\, w/\sqrt m$: 1/2 in the
     limit of many measurements, and 0 where it certifies nothing. Runs stand more.
@@ -190,9 +136,8 @@ def _width(shape, rank):
     return np.sqrt(min(2 * rank, *shape)) * (np.sqrt(shape[0]) + np.sqrt(shape[1]))
 
 
-@checked
 def aligned_distance(x: Factors, solution: Float[Array, "n1 n2"], damping: float | int = 0.0) -> float:
-    r"""The distance of factors from those of the truth under the best change of basis, weighted by its spectrum.
+    r"""Measure the distance of factors from those of the truth in the best basis, weighted by its spectrum.
 
     $\mathrm{dist}^2 = \inf_Q \|(LQ - L_\star)(\Sigma_\star + \lambda I)^{1/2}\|_F^2 + \|(RQ^{-T} -
     R_\star)(\Sigma_\star + \lambda I)^{1/2}\|_F^2$, with the balanced factors of X*, zero columns where the rank is
@@ -237,8 +182,3 @@ def aligned_distance(x: Factors, solution: Float[Array, "n1 n2"], damping: float
     left, _, right = np.linalg.svd(ratio * L.T @ exact_L + R.T @ exact_R / ratio)
     found = minimize(objective, (ratio * left @ right).ravel(), jac=True, method="BFGS", options={"gtol": 1e-12})
     return float(np.sqrt(found.fun))
-
-
-def _check_chi(chi):
-    if not chi >= 1:
-        raise ValueError(f"chi = {chi} must be at least 1: the quotient of an upper and a lower constant")

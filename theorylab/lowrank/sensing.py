@@ -14,8 +14,9 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from ..engine.method import as_structure
-from ..numerics import Key, checked, floating, matvec, vecmat
-from ..numerics.checked import Numbers
+from ..numerics.arrays import floating
+from ..numerics.checked import Key, Numbers
+from ..numerics.linalg import matvec, vecmat
 
 Link = Callable[[Array], Array]
 
@@ -39,38 +40,35 @@ class Sensing(eqx.Module):
 
     @abc.abstractmethod
     def apply(self, X: Float[Array, "n1 n2"]) -> Float[Array, " m"]:
-        """The measurements <A_k, X>, (m,)."""
+        """Measure <A_k, X>, (m,)."""
 
     @abc.abstractmethod
     def adjoint(self, y: Float[Array, " m"]) -> Float[Array, "n1 n2"]:
-        """The exact transpose of `apply`: the sum of y_k A_k, (n1, n2)."""
+        """Sum y_k A_k, (n1, n2): the exact transpose of `apply`."""
 
     def gain(self) -> Float[Array, ""]:
-        r"""The mean square entry of the $A_k$, ().
+        r"""Estimate the mean square entry of the $A_k$, ().
 
-        About one for Gaussian ones, and $\mathcal A^* \mathcal A$ is about m times it. Here estimated from the adjoint
+        About one for Gaussian ones, and $\mathcal A^* \mathcal A$ is about m times it. Here it comes from the adjoint
         of eight random sign vectors: the mean of $|\mathcal A^* \epsilon|^2$ is the sum of squares of all entries.
         """
         signs = jax.random.rademacher(jax.random.key(0), (8, self.measurements), jnp.result_type(float))
         squares = lax.map(lambda sign: jnp.mean(self.adjoint(sign) ** 2), signs)
         return jnp.mean(squares) / self.measurements
 
-    @checked
     def apply_factors(self, L: Float[Array, "n1 rank"], R: Float[Array, "n2 rank"]) -> Float[Array, " m"]:
-        """`apply` of L R', (m,)."""
+        """Measure L R', (m,)."""
         return self.apply(L @ R.T)
 
-    @checked
     def factor_gradients(
         self, L: Float[Array, "n1 rank"], R: Float[Array, "n2 rank"], observations: Float[Array, " m"], link: Link
     ) -> tuple[Float[Array, " m"], Float[Array, "n1 rank"], Float[Array, "n2 rank"]]:
-        """The residual z = apply(L R') - observations with the pair (S R, S' L), where S = adjoint(link(z))."""
+        """Compute the residual z = apply(L R') - observations, and (S R, S' L) with S = adjoint(link(z))."""
         residual = self.apply_factors(L, R) - observations
         S = self.adjoint(link(residual))
         return residual, S @ R, S.T @ L
 
 
-@checked
 class GaussianSensing(Sensing):
     r"""Dense measurements with independent $N(0, 1)$ entries, or with any given matrices.
 
@@ -102,9 +100,8 @@ class GaussianSensing(Sensing):
         self.rows = _normal_rows(key, self.shape[0] * self.shape[1], count(measurements))
 
     @classmethod
-    @checked
     def from_matrices(cls, A: Numbers) -> "GaussianSensing":
-        """The operator with the given matrices (m, n1, n2)."""
+        """Build the operator with the given matrices (m, n1, n2)."""
         A = finite("A", A, "(m, n1, n2)", 3)
         return build(cls, rows=A.reshape(len(A), -1), shape=A.shape[1:])
 
@@ -119,21 +116,18 @@ class GaussianSensing(Sensing):
         return self.rows.shape[-2]
 
     def gain(self) -> Float[Array, ""]:
-        """The mean square entry, ()."""
+        """Compute the mean square entry, ()."""
         return _mean_square(self.rows)
 
-    @checked
     def apply(self, X: Float[Array, "n1 n2"]) -> Float[Array, " m"]:
-        """<A_k, X>, (m,); lanes of X become one matrix product."""
+        """Measure <A_k, X>, (m,); lanes of X become one matrix product."""
         return matvec(self.rows, X.reshape(-1))
 
-    @checked
     def adjoint(self, y: Float[Array, " m"]) -> Float[Array, "n1 n2"]:
-        """The sum of y_k A_k; lanes of y become one matrix product."""
+        """Sum y_k A_k; lanes of y become one matrix product."""
         return vecmat(y, self.rows).reshape(self.shape)
 
 
-@checked
 class RankOneSensing(Sensing):
     r"""Measurements $\langle a_k b_k^T, X\rangle = a_k^T X b_k$ with standard normal vectors, or with given ones.
 
@@ -165,9 +159,8 @@ class RankOneSensing(Sensing):
         self.right = _normal_rows(key_right, n2, measurements).T
 
     @classmethod
-    @checked
     def from_vectors(cls, a: Numbers, b: Numbers) -> "RankOneSensing":
-        """The operator with the given vectors a_k (m, n1) and b_k (m, n2), one a row."""
+        """Build the operator with the given vectors a_k (m, n1) and b_k (m, n2), one a row."""
         left, right = finite("a", a, "(m, n1)", 2), finite("b", b, "(m, n2)", 2)
         if len(left) != len(right) or left.dtype != right.dtype:
             raise ValueError(
@@ -186,36 +179,31 @@ class RankOneSensing(Sensing):
         return self.left.shape[-1]
 
     def gain(self) -> Float[Array, ""]:
-        """The mean of |a_k|^2 |b_k|^2 over n1 n2, ()."""
+        """Compute the mean of |a_k|^2 |b_k|^2 over n1 n2, ()."""
         return jnp.mean(jnp.mean(self.left**2, axis=0) * jnp.mean(self.right**2, axis=0))
 
-    @checked
     def apply(self, X: Float[Array, "n1 n2"]) -> Float[Array, " m"]:
-        """a_k' X b_k, (m,)."""
+        """Measure a_k' X b_k, (m,)."""
         return jnp.sum((X.T @ self.left) * self.right, axis=0)
 
-    @checked
     def adjoint(self, y: Float[Array, " m"]) -> Float[Array, "n1 n2"]:
-        """The sum of y_k a_k b_k'."""
+        """Sum y_k a_k b_k'."""
         return (self.left * y[None]) @ self.right.T
 
-    @checked
     def apply_factors(self, L: Float[Array, "n1 rank"], R: Float[Array, "n2 rank"]) -> Float[Array, " m"]:
-        """(L' a_k)'(R' b_k), (m,)."""
+        """Measure L R' as (L' a_k)'(R' b_k), (m,)."""
         return jnp.sum((L.T @ self.left) * (R.T @ self.right), axis=0)
 
-    @checked
     def factor_gradients(
         self, L: Float[Array, "n1 rank"], R: Float[Array, "n2 rank"], observations: Float[Array, " m"], link: Link
     ) -> tuple[Float[Array, " m"], Float[Array, "n1 rank"], Float[Array, "n2 rank"]]:
-        """The residual and (S R, S' L), through the projections L' a_k and R' b_k alone."""
+        """Compute the residual and (S R, S' L) through the projections L' a_k and R' b_k alone."""
         of_left, of_right = L.T @ self.left, R.T @ self.right
         residual = jnp.sum(of_left * of_right, axis=0) - observations
         weights = link(residual)[None]
         return residual, ((weights * of_right) @ self.left.T).T, ((weights * of_left) @ self.right.T).T
 
 
-@checked
 class LinearSensing(Sensing):
     """Any linear map of the matrix to a vector, given as a function; its adjoint comes from `jax.linear_transpose`.
 
@@ -255,14 +243,12 @@ class LinearSensing(Sensing):
                 f"function(0) = {affine} is not zero: a linear map has no constant, subtract it from the data"
             )
 
-    @checked
     def apply(self, X: Float[Array, "n1 n2"]) -> Float[Array, " m"]:
-        """function(X), (m,)."""
+        """Evaluate function(X), (m,)."""
         return self.function(X)
 
-    @checked
     def adjoint(self, y: Float[Array, " m"]) -> Float[Array, "n1 n2"]:
-        """The transposed function at y."""
+        """Evaluate the transposed function at y."""
         (X,) = jax.linear_transpose(self.function, jax.ShapeDtypeStruct(self.shape, y.dtype))(y)
         return X
 

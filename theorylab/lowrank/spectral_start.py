@@ -5,14 +5,12 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, ScalarLike
 
-from ..numerics import checked
 from .problems import Factors, SensingProblem, check_rank
 
 WIDTH = 3.0 / 0.6745
 """Three standard deviations of a normal variable, in units of the median of its size."""
 
 
-@checked
 def truncated_spectral_init(
     problem: SensingProblem, rank: int, *, outliers: ScalarLike | None = None, imbalance: ScalarLike = 2.0
 ) -> Factors:

@@ -1,19 +1,15 @@
 """When the subgradient method may stop without a truth to compare with: rules named for what they know."""
 
-import warnings
-
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, ScalarLike
 
 from ..engine.status import CONVERGED, RUNNING, STALLED
 from ..engine.until import Stop
-from ..numerics import checked
 
 
-@checked
 def at_minimum(tol: ScalarLike = 1e-8, *, every: int = 10) -> Stop:
-    r"""A stopping rule on the loss alone: converged at its minimum, or stalled below one that is too large.
+    r"""Stop on the loss alone: converged at its minimum, or stalled below one that is too large.
 
     Converged once the excess of the loss over its minimum is at most `tol` times the loss of the matrix zero. Stalled,
     the lane's status for a wrong minimum, once the loss is below the minimum by more than rounding. A minimum that is
@@ -41,9 +37,8 @@ def at_minimum(tol: ScalarLike = 1e-8, *, every: int = 10) -> Stop:
     return _AtMinimum(_losses, tol=_positive(tol, "a share of the loss of the matrix zero"), every=every)
 
 
-@checked
 def settled(tol: ScalarLike = 1e-8, *, every: int = 10) -> Stop:
-    r"""A stopping rule on the movement alone: stalled once a step moves the matrix by at most `tol` of its norm.
+    r"""Stop on the movement alone: stalled once a step moves the matrix by at most `tol` of its norm.
 
     It proves that steps have become small, and no more: geometric steps do so by themselves, wherever they are.
 
@@ -64,40 +59,6 @@ def settled(tol: ScalarLike = 1e-8, *, every: int = 10) -> Stop:
         (True, True)
     """
     return _Settled(lambda problem, state: state.movement, tol=_positive(tol, "a share of the norm"), every=every)
-
-
-@checked
-def recovered(tol: ScalarLike = 1e-8, *, every: int = 10) -> Stop:
-    """`at_minimum` where the minimum is known, else the test of `settled`, with the status converged.
-
-    Its name promised more than either knows, so it is going: use those two, or `robust_recovery`.
-
-    **Arguments**: `tol` > 0, relative; `every` >= 1, steps from one test to the next.
-
-    **Returns** a rule for `until=`.
-
-    **Raises** `ValueError` for a tolerance that is not positive.
-
-    **Source**: derived here.
-
-        >>> import theorylab as tl, warnings
-        >>> with warnings.catch_warnings(record=True) as seen:
-        ...     warnings.simplefilter("always")
-        ...     rule = tl.lowrank.recovered()
-        >>> seen[0].category.__name__
-        'DeprecationWarning'
-    """
-    warnings.warn(
-        "recovered knows only that the loss is at its minimum, or that steps are small: use at_minimum or settled, and "
-        "robust_recovery to learn whether the matrix was found",
-        DeprecationWarning,
-        stacklevel=3,  # past `checked`
-    )
-    return _Recovered(
-        lambda problem, state: (state.gap, state.movement, state.loss, state.zero_loss),
-        tol=_positive(tol, "a share of the loss of the matrix zero"),
-        every=every,
-    )
 
 
 def _losses(problem, state):
@@ -124,14 +85,6 @@ class _Settled(Stop):
 
     def update(self, carry, value, t):
         return carry, jnp.where(value <= self.tol.astype(value.dtype), jnp.int8(STALLED), jnp.int8(RUNNING))
-
-
-class _Recovered(_AtMinimum):
-    def update(self, carry, value, t):
-        gap, movement, loss, scale = value
-        if gap is not None:
-            return super().update(carry, (gap, loss, scale), t)
-        return carry, jnp.where(movement <= self.tol.astype(loss.dtype), jnp.int8(CONVERGED), jnp.int8(RUNNING))
 
 
 def _positive(tol: ScalarLike, meaning: str) -> Float[Array, ""]:

@@ -1,7 +1,7 @@
 """Preconditioned subgradient steps on the factors of a low-rank matrix: OPSA and its relatives, from one kernel."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -12,23 +12,23 @@ from jax.scipy.linalg import cho_factor, cho_solve
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from ..engine.method import Method, hyperparameter, start
-from ..numerics import Key, checked
+from ..numerics.checked import Key
 from .problems import Factors, check_rank, warn_if_small
 
-STEPS = ("polyak", "geometric", "constant")
-LOSSES = ("absolute", "squared")
-PRECONDITIONERS = ("gram", "adaptive", "none")
+Step = Literal["polyak", "geometric", "constant"]
+Loss = Literal["absolute", "squared"]
+Preconditioner = Literal["gram", "adaptive", "none"]
 
 
-def measured_loss(loss: str, residual: Float[Array, " m"]) -> Float[Array, " m"]:
-    """The loss of each measurement, |z| or z^2 / 2, (m,)."""
+def measured_loss(loss: Loss, residual: Float[Array, " m"]) -> Float[Array, " m"]:
+    """Evaluate the loss of each measurement, |z| or z^2 / 2, (m,)."""
     return jnp.abs(residual) if loss == "absolute" else residual**2 / 2
 
 
 def precondition(
     gradient: Float[Array, "n rank"], other: Float[Array, "n2 rank"], damping: Float[Array, ""]
 ) -> Float[Array, "n rank"]:
-    r"""The gradient in one factor times the damped inverse Gram matrix of the other, $G (R^T R + \lambda I)^{-1}$.
+    r"""Multiply the gradient in one factor by the damped inverse Gram matrix of the other: $G(R^TR + \lambda I)^{-1}$.
 
     **Arguments**: `gradient` G (n, rank); `other` R (n2, rank); `damping` $\lambda \ge 0$, ().
 
@@ -51,13 +51,6 @@ class SubgradientState(eqx.Module):
     **Arguments**: `x`, the factors (L, R); `zero_loss`, the loss of the matrix zero, (); `loss`, at the point that the
     last step began from, (); `gap`, its excess over the minimum, (), None where none is known; `movement`, |X' - X| /
     |X| of that step, (), one before the first; `scale`, the size of the next step under `"geometric"`, (), else None.
-
-    **Source**: derived here.
-
-        >>> import jax.numpy as jnp
-        >>> from theorylab.lowrank.subgradient import SubgradientState
-        >>> SubgradientState((jnp.ones((2, 1)), jnp.ones((3, 1))), *jnp.zeros(4)).scale is None
-        True
     """
 
     x: Factors
@@ -68,7 +61,6 @@ class SubgradientState(eqx.Module):
     scale: Float[Array, ""] | None = None
 
 
-@checked
 class PreconditionedSubgradient(Method):
     r"""OPSA: the subgradient in each factor times the damped inverse Gram matrix of the other.
 
@@ -114,28 +106,25 @@ class PreconditionedSubgradient(Method):
     cites: ClassVar[tuple[str, ...]] = ("opsa_robust_recovery",)
 
     damping: Float[Array, "*lanes"]
-    step_rule: str = eqx.field(static=True)
+    step_rule: Step = eqx.field(static=True)
     decay: Float[Array, "*lanes"] | None
     step_size: Float[Array, "*lanes"] | None
-    loss: str = eqx.field(static=True)
-    preconditioner: str = eqx.field(static=True)
+    loss: Loss = eqx.field(static=True)
+    preconditioner: Preconditioner = eqx.field(static=True)
     regularised: bool = eqx.field(static=True)
     undamped: bool = eqx.field(static=True)
 
     def __init__(
         self,
         damping: ArrayLike,
-        step: str = "polyak",
+        step: Step = "polyak",
         decay: ArrayLike | None = None,
         *,
         step_size: ArrayLike | None = None,
-        loss: str = "absolute",
-        preconditioner: str = "gram",
+        loss: Loss = "absolute",
+        preconditioner: Preconditioner = "gram",
         regularised: bool = False,
     ):
-        _choice("step", step, STEPS)
-        _choice("loss", loss, LOSSES)
-        _choice("preconditioner", preconditioner, PRECONDITIONERS)
         _used("decay", decay, step, needed=step == "geometric", allowed=step == "geometric")
         # a geometric run can take the size of its first step from the start, which a preconditioner gives its unit
         free = step == "geometric" and preconditioner != "none"
@@ -150,7 +139,7 @@ class PreconditionedSubgradient(Method):
         self.undamped = preconditioner != "none" and known and not np.any(self.damping)
 
     def requires(self) -> Mapping[str, Array | bool]:
-        """The damping is not negative, the step size positive and the decay in (0, 1)."""
+        """Ask for a damping that is not negative, a positive step size and a decay in (0, 1)."""
         damping, decay, size = self.damping, self.decay, self.step_size
         found = {f"damping = {damping} must be finite and >= 0": jnp.all(jnp.isfinite(damping) & (damping >= 0))}
         if decay is not None:
@@ -161,9 +150,8 @@ class PreconditionedSubgradient(Method):
             found[f"step_size = {size} must be positive and finite"] = jnp.all(jnp.isfinite(size) & (size > 0))
         return found
 
-    @checked
     def init(self, problem: Any, key: Key, x0: PyTree | None = None) -> SubgradientState:
-        """The state at the factors x0."""
+        """Make the state at the factors x0."""
         x = start(problem, key, x0)
         self._check(problem, x)
         dtype = x[0].dtype
@@ -174,9 +162,8 @@ class PreconditionedSubgradient(Method):
         terms = measured_loss(self.loss, problem.residual(x))
         return SubgradientState(x, zero_loss, jnp.mean(terms), self._gap(problem, terms), jnp.ones((), dtype), scale)
 
-    @checked
     def step(self, problem: Any, state: SubgradientState, key: Key) -> SubgradientState:
-        """One step of both factors."""
+        """Step both factors."""
         del key
         L, R = state.x
         m, dtype = problem.operator.measurements, L.dtype
@@ -255,8 +242,3 @@ def _used(name, value, step, *, needed, allowed):
         raise ValueError(f"{name} is None: step = {step!r} needs it, so pass {name}")
     if value is not None and not allowed:
         raise ValueError(f"{name} = {value}: step = {step!r} does not use it, so leave {name} out")
-
-
-def _choice(name, value, among):
-    if value not in among:
-        raise ValueError(f"{name} = {value!r} is not one of {', '.join(map(repr, among))}")

@@ -10,7 +10,6 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
-from ..numerics import checked
 from ..numerics.checked import finite
 from .matrix_losses import check_constants
 
@@ -25,7 +24,6 @@ class LocalConstants(NamedTuple):
     step_size: Float[Array, ""]
 
 
-@checked
 def local_constants(
     W1: ArrayLike,
     W2: ArrayLike,

@@ -1,6 +1,5 @@
 from .arrays import floating as floating
 from .checked import Key as Key
-from .checked import checked as checked
 from .draws import normal as normal
 from .draws import orthogonal as orthogonal
 from .draws import uniform as uniform
@@ -8,6 +7,7 @@ from .estimate import Estimate as Estimate
 from .extrapolation import richardson_weights as richardson_weights
 from .flow import Trajectory as Trajectory
 from .flow import integrate as integrate
+from .guard import checked as checked
 from .lane_scan import lane_scan as lane_scan
 from .linalg import matvec as matvec
 from .linalg import vecmat as vecmat

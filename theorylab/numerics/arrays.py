@@ -4,10 +4,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from .checked import Numbers, checked
+from .checked import Numbers
 
 
-@checked
 def floating(values: Numbers) -> Float[Array, "..."]:
     """An array of a floating dtype: its own where it has one, JAX's default where it holds integers or truths.
 

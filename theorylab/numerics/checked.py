@@ -1,18 +1,17 @@
-"""Arguments that are what their annotations say: checked where a user calls, before anything is computed."""
+"""What arguments may be: annotations against values, seeds as keys, numbers that are finite."""
 
 import functools
 import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol, SupportsFloat, TypeVar, Union, get_args, get_origin, runtime_checkable
+from contextlib import nullcontext
+from typing import Any, Literal, Protocol, SupportsFloat, Union, get_args, get_origin, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import AbstractArray, ArrayLike, PRNGKeyArray, Shaped, jaxtyped
-
-F = TypeVar("F", bound=Callable)
 
 
 @runtime_checkable
@@ -27,36 +26,6 @@ Numbers = ArrayLike | Sequence | Arrays
 
 Key = PRNGKeyArray | int | np.integer
 """A random key, or an integer seed, which a `checked` function receives as the key `jax.random.key(seed)`."""
-
-
-def checked(function: F) -> F:
-    """A function, or a class where it is built, that refuses arguments other than its annotations allow.
-
-    Types, dtypes and shapes alone are looked at, so that traced arrays pass as concrete ones do. A number may stand as
-    any real scalar, an array may be JAX's or NumPy's, a tuple may be a list; names of axes mean one length throughout.
-    Where the annotation is `Key`, an integer seed becomes a key.
-
-    **Arguments**: `function`, with annotations of Python's or jaxtyping's, or a class.
-
-    **Returns** the same, to be called the same.
-
-    **Raises** `TypeError`, from the call, that names the argument, what it must be and what it is.
-
-    **Source**: derived here.
-
-        >>> import theorylab as tl
-        >>> @tl.numerics.checked
-        ... def double(count: int):
-        ...     return 2 * count
-        >>> double(0.5)
-        Traceback (most recent call last):
-        TypeError: double: count must be an integer, got 0.5
-    """
-    given: Any = function
-    if isinstance(given, type):
-        given.__init__ = _guard(given.__init__, given.__name__)  # pyright: ignore[reportAttributeAccessIssue]
-        return function
-    return _guard(given, given.__name__)
 
 
 def finite(**arrays: Any) -> None:
@@ -132,63 +101,103 @@ def seeded(key: Any) -> Any:
     return jax.random.key(int(key))
 
 
-def _guard(function: Any, title: str) -> Any:
-    signature = inspect.signature(function)
-    hints = {name: parameter.annotation for name, parameter in signature.parameters.items()}
-    keys = [name for name, hint in hints.items() if _is_key_or_seed(get_args(hint))]
+class Arguments:
+    """What a function's annotations ask of its arguments."""
 
-    @functools.wraps(function)
-    def call(*args, **keywords):
-        try:
-            given = signature.bind(*args, **keywords)
-        except TypeError:
-            return function(*args, **keywords)  # Python's own error names what is missing or too much
-        bound = given.arguments
-        for name in keys:
-            if name in bound or signature.parameters[name].default is not inspect.Parameter.empty:
-                bound[name] = seeded(bound.get(name, signature.parameters[name].default))
-        with jaxtyped("context"):
-            for name, value in bound.items():
-                parameter = signature.parameters[name]
-                if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or value is parameter.default:
+    def __init__(self, function: Callable):
+        self.function = function
+        parameters = list(inspect.signature(function).parameters.values())
+        several = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+        named = [one for one in parameters if one.kind not in several]
+        places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        self.places = [one.name for one in named if one.kind in places]
+        self.hints = {one.name: one.annotation for one in named}
+        self.defaults = {one.name: one.default for one in named if one.default is not one.empty}
+        self.keys = [one.name for one in named if _is_key_or_seed(get_args(one.annotation))]
+        tests = {one.name: _test(one.annotation) for one in named}
+        self.tests = {name: test for name, test in tests.items() if test is not _anything}
+        self.context = jaxtyped("context") if any(map(_names_axes, self.hints.values())) else nullcontext()
+
+    def taken(self, args: tuple, keywords: dict) -> tuple[tuple, dict]:
+        """The arguments with seeds as keys. What is missing or too much is left to Python's own error."""
+        given = dict(zip(self.places, args, strict=False)) | keywords
+        for name in self.keys:
+            if name in given or name in self.defaults:
+                key = given.get(name, self.defaults.get(name))
+                given[name] = seeded(key)
+                if given[name] is key:
                     continue
-                if not _admits(hints[name], value) or (name in keys and isinstance(value, bool)):
-                    raise TypeError(f"{title}: {name} must be {_words(hints[name])}, got {_shown(value)}")
-        return function(*given.args, **given.kwargs) if keys else function(*args, **keywords)
+                if name in self.places[: len(args)]:
+                    at = self.places.index(name)
+                    args = (*args[:at], given[name], *args[at + 1 :])
+                else:
+                    keywords = keywords | {name: given[name]}
+        with self.context:
+            for name, test in self.tests.items():
+                if name not in given or (value := given[name]) is self.defaults.get(name, self):
+                    continue
+                if not test(value) or (name in self.keys and isinstance(value, bool)):
+                    wanted = _words(self.hints[name])
+                    raise TypeError(f"{self._title(args)}: {name} must be {wanted}, got {_shown(value)}")
+        return args, keywords
 
-    return call
+    def _title(self, args):
+        """A class has the name of what is built, which may inherit."""
+        return type(args[0]).__name__ if self.function.__name__ == "__init__" else self.function.__name__
 
 
-def _admits(hint: Any, value: Any) -> bool:
+def _test(hint: Any) -> Callable[[Any], bool]:
     """Whether a value is what an annotation says."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        return any(_admits(one, value) for one in inner)
+        tests = [_test(one) for one in inner]
+        return _anything if _anything in tests else lambda value: any(test(value) for test in tests)
     if origin is Literal:
-        return any(type(value) is type(one) and value == one for one in inner)
+        return lambda value: any(type(value) is type(one) and value == one for one in inner)
     if origin is tuple:
-        if not isinstance(value, tuple | list):
-            return False
+        tests = [_anything if one is ... else _test(one) for one in inner]
         if inner[1:] == (...,):
-            return all(_admits(inner[0], one) for one in value)
-        return len(value) == len(inner) and all(map(_admits, inner, value))
+            return lambda value: isinstance(value, tuple | list) and all(map(tests[0], value))
+        return lambda value: (
+            isinstance(value, tuple | list)
+            and len(value) == len(tests)
+            and all(test(one) for test, one in zip(tests, value, strict=True))
+        )
+    if origin is Sequence and not (test := _test(inner[0]))(1):
+        return lambda value: isinstance(value, Sequence) and not isinstance(value, str) and all(map(test, value))
     if origin is not None:
         hint = origin
-    kind = _KINDS.get(hint)
-    if kind is not None:
-        return kind(value)
+    if hint in _KINDS:
+        return _KINDS[hint]
     if not isinstance(hint, type):
-        return True
+        return _anything
     if hasattr(hint, "leaftype"):  # a PyTree
-        leaves = jax.tree.leaves(value)
-        return bool(leaves) and all(_admits(hint.leaftype, leaf) for leaf in leaves)
+        return functools.partial(_is_tree, _test(hint.leaftype))
     if issubclass(hint, AbstractArray):
-        numeric = _is_real_array(value) or _is_key(value)
-        return numeric and isinstance(value, hint.dtype[type(value), hint.dim_str])
+        return functools.partial(_is_array_of, hint)
     try:
-        return isinstance(value, hint)
+        isinstance(None, hint)
     except TypeError:  # a protocol that only a type checker reads
-        return True
+        return _anything
+    return lambda value: isinstance(value, hint)
+
+
+def _anything(value):
+    return True
+
+
+def _is_tree(leaf_test, value):
+    leaves = jax.tree.leaves(value)
+    return bool(leaves) and all(map(leaf_test, leaves))
+
+
+def _is_array_of(hint, value):
+    return (_is_real_array(value) or _is_key(value)) and isinstance(value, hint.dtype[type(value), hint.dim_str])
+
+
+def _names_axes(hint):
+    inner = [hint.leaftype] if hasattr(hint, "leaftype") else get_args(hint)
+    return bool(getattr(hint, "dim_str", "")) or any(map(_names_axes, inner))
 
 
 def _is_key_or_seed(inner):
@@ -196,8 +205,12 @@ def _is_key_or_seed(inner):
 
 
 def _is_real_array(value):
-    real = jnp.integer, jnp.floating, jnp.bool_
-    return isinstance(value, jax.Array | np.ndarray) and any(jnp.issubdtype(value.dtype, kind) for kind in real)
+    return isinstance(value, jax.Array | np.ndarray) and _is_real(value.dtype)
+
+
+@functools.cache
+def _is_real(dtype):
+    return any(jnp.issubdtype(dtype, kind) for kind in (jnp.integer, jnp.floating, jnp.bool_))
 
 
 def _is_key(value):
@@ -217,8 +230,8 @@ def _is_real_scalar(value):
 
 
 _KINDS: dict[Any, Callable[[Any], bool]] = {
-    Any: lambda value: True,
-    inspect.Parameter.empty: lambda value: True,
+    Any: _anything,
+    inspect.Parameter.empty: _anything,
     complex: lambda value: False,  # stands in ArrayLike alone
     bool: lambda value: isinstance(value, bool | np.bool_),
     int: lambda value: isinstance(value, int | np.integer),
@@ -260,6 +273,8 @@ def _words(hint: Any) -> str:
         return " or ".join(map(repr, inner))
     if origin is tuple:
         return f"({', '.join('...' if one is ... else _words(one) for one in inner)})"
+    if origin is Sequence and not _test(inner[0])(1):
+        return f"a list, each of it {_words(inner[0])}"
     hint = origin or hint
     if isinstance(hint, type) and issubclass(hint, AbstractArray):
         if hint.dtype is Shaped and not hint.dim_str:

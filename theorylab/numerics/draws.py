@@ -11,10 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .checked import Key, checked
+from .checked import Key
 
 
-@checked
 def normal(key: Key, shape: tuple[int, ...] = (), dtype: Any = float) -> Float[Array, "..."]:
     """`jax.random.normal`, quicker to compile where the shape has several axes.
 
@@ -32,7 +31,6 @@ def normal(key: Key, shape: tuple[int, ...] = (), dtype: Any = float) -> Float[A
     return jax.random.normal(key, (math.prod(shape),), dtype).reshape(shape)
 
 
-@checked
 def uniform(key: Key, shape: tuple[int, ...] = (), dtype: Any = float) -> Float[Array, "..."]:
     """`jax.random.uniform` on [0, 1), quicker to compile where the shape has several axes.
 
@@ -50,7 +48,6 @@ def uniform(key: Key, shape: tuple[int, ...] = (), dtype: Any = float) -> Float[
     return jax.random.uniform(key, (math.prod(shape),), dtype).reshape(shape)
 
 
-@checked
 def orthogonal(key: Key, n: int, shape: tuple[int, ...] = (), *, m: int | None = None) -> Float[Array, "*shape n m"]:
     """`jax.random.orthogonal`, quicker to compile.
 

@@ -6,10 +6,7 @@ from fractions import Fraction
 import numpy as np
 from jaxtyping import Float
 
-from .checked import checked
 
-
-@checked
 def richardson_weights(multipliers: Sequence[int | float]) -> Float[np.ndarray, " p"]:
     r"""Weights that cancel the first p - 1 powers of the step: $\sum_j w_j = 1$, $\sum_j w_j m_j^q = 0$, $0 < q < p$.
 

@@ -5,10 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from .checked import checked
 
-
-@checked
 def newton(
     derivatives: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], start: Float[np.ndarray, " k"]
 ) -> Float[np.ndarray, " k"]:

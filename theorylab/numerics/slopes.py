@@ -3,14 +3,13 @@
 import numpy as np
 from jaxtyping import Float
 
-from .checked import Numbers, checked
+from .checked import Numbers
 from .estimate import Estimate
 
 RESOLVED = 3.0
 """A value counts as signal when it exceeds this many of its standard errors."""
 
 
-@checked
 def loglog_slope(x: Numbers, y: Numbers | Estimate) -> Estimate:
     r"""Fit the exponent $p$ in $|y| \approx C x^p$, by least squares on $\log|y| = \log C + p \log x$.
 
@@ -67,7 +66,6 @@ def loglog_slope(x: Numbers, y: Numbers | Estimate) -> Estimate:
     return Estimate(float(slope), float(error))
 
 
-@checked
 def local_slopes(x: Numbers, y: Numbers) -> Float[np.ndarray, " m"]:
     r"""The slopes $\log|y_{k+1}/y_k| / \log(x_{k+1}/x_k)$ between neighbours: how an order settles as x shrinks.
 

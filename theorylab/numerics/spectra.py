@@ -5,10 +5,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import linalg as sparse
 
-from .checked import checked
 
-
-@checked
 def spectral_radius(operator: Any, start: np.ndarray | None = None) -> float:
     r"""The spectral radius $\max |\lambda|$ of a matrix, or of a linear map that is known by its products alone.
 

@@ -1,11 +1,8 @@
-from .citation import bibtex as bibtex
 from .citation import cite as cite
 from .paper import Claim as Claim
 from .paper import Experiment as Experiment
 from .paper import Paper as Paper
 from .paper import Size as Size
-from .registry import UnknownName as UnknownName
-from .registry import choose as choose
 from .registry import find as find
 from .registry import slugs as slugs
 from .verdict import Verdict as Verdict

@@ -8,26 +8,24 @@ from .registry import find
 
 
 def cite(what: Any) -> str:
-    """BibTeX for whatever a result rests on.
+    """Give BibTeX for whatever a result rests on.
 
     **Arguments**: `what`, a slug, a `Paper`, a method (its class names its papers in `cites`), a solution (its
-    `provenance["cites"]`), or a sequence of these.
+    `provenance["cites"]`), the BibTeX entry of a work that is no paper here, or a sequence of these.
 
     **Returns** the entries, each once, separated by an empty line; an empty string where there is nothing to cite.
 
     **Raises** `UnknownName` for a slug that no paper has; `TypeError` for what cannot name its papers.
 
-    **Source**: derived here.
-
         >>> import theorylab as tl
         >>> tl.cite("seg_rr").splitlines()[0]
         '@inproceedings{seg_rr,'
     """
-    return "\n".join(dict.fromkeys(bibtex(paper) for paper in _papers(what)))
+    return "\n".join(dict.fromkeys(_entries(what)))
 
 
 def bibtex(paper: Paper) -> str:
-    r"""A paper's BibTeX entry, in plain ASCII as far as LaTeX has a command for a letter.
+    r"""Give a paper's BibTeX entry, in plain ASCII as far as LaTeX has a command for a letter.
 
     **Arguments**: `paper`.
 
@@ -36,7 +34,8 @@ def bibtex(paper: Paper) -> str:
     **Source**: derived here; the commands are those of LaTeX's kernel.
 
         >>> import theorylab as tl
-        >>> print(tl.papers.bibtex(tl.papers.find("seg_rr")))
+        >>> from theorylab.papers.citation import bibtex
+        >>> print(bibtex(tl.papers.find("seg_rr")))
         @inproceedings{seg_rr,
           title = {{Stochastic Extragradient with Random Reshuffling: ...}},
           author = {Konstantinos Emmanouilidis and Ren{\'e} Vidal and Nicolas Loizou},
@@ -57,7 +56,7 @@ def bibtex(paper: Paper) -> str:
 
 
 def latex(text: str) -> str:
-    r"""Plain text as LaTeX: special characters escaped, accents as commands; other letters stay as they are."""
+    r"""Turn plain text into LaTeX: special characters escaped, accents as commands; other letters stay as they are."""
     output: list[str] = []
     for character in unicodedata.normalize("NFC", text):
         base, *marks = unicodedata.normalize("NFD", character)
@@ -71,18 +70,18 @@ def latex(text: str) -> str:
     return "".join(output)
 
 
-def _papers(what: Any) -> list[Paper]:
+def _entries(what: Any) -> list[str]:
     if isinstance(what, str):
-        return [find(what)]
+        return [what.strip() + "\n"] if what.lstrip().startswith("@") else [bibtex(find(what))]
     if isinstance(what, Paper):
-        return [what]
+        return [bibtex(what)]
     if isinstance(what, tuple | list):
-        return [paper for each in what for paper in _papers(each)]
+        return [entry for each in what for entry in _entries(each)]
     provenance = getattr(what, "provenance", None)
     slugs = provenance.get("cites") if isinstance(provenance, dict) else getattr(what, "cites", None)
     if slugs is None:
         raise TypeError(f"cannot cite {type(what).__name__}: give a slug, a method, a solution, or a list of these")
-    return _papers(tuple(slugs))
+    return _entries(tuple(slugs))
 
 
 _ACCENTS = {

@@ -90,7 +90,8 @@ class Paper:
     `room`, the package that holds its concepts; `setting`, the problem in a few sentences; `experiments`;
     `precision`, the floating-point type that its numbers need; `source_quality`, what was read of the paper and its
     code; `method`, what the algorithm does and what theory says of it, in Markdown with maths, for the paper's page;
-    `entry` and `bibtex`, the type and the further fields of its BibTeX entry.
+    `core`, what of it is made fast and benchmarked, in a few words, if it is one of the library's cores; `entry` and
+    `bibtex`, the type and the further fields of its BibTeX entry.
 
     **Raises** `ValueError` for a slug that is not an identifier, no authors, experiments or claims, and a name that is
     used twice.
@@ -111,6 +112,7 @@ class Paper:
     arxiv: str = ""
     precision: Literal["float32", "float64"] = "float64"
     source_quality: str = ""
+    core: str = ""
     entry: str = "inproceedings"
     method: str = ""
     bibtex: Mapping[str, str] = field(default_factory=dict)

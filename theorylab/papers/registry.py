@@ -1,9 +1,11 @@
-"""Papers are found by themselves: every module `theorylab/papers/<room>/<slug>.py` is one."""
+"""Papers are found by themselves: each module or folder `theorylab/papers/<room>/<slug>` is one."""
 
 import difflib
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Iterable
+from pathlib import Path
 
 from .paper import Paper
 
@@ -23,10 +25,8 @@ def choose(what: str, name: str, names: Iterable[str]) -> str:
 
     **Raises** `UnknownName`, with the nearest name, when it is not one of them.
 
-    **Source**: derived here.
-
-        >>> import theorylab as tl
-        >>> tl.papers.choose("size", "smal", ("small", "paper"))
+        >>> from theorylab.papers.registry import choose
+        >>> choose("size", "smal", ("small", "paper"))
         Traceback (most recent call last):
         ...
         theorylab.papers.registry.UnknownName: unknown size 'smal': did you mean 'small'? (there are: small, paper)
@@ -45,11 +45,9 @@ def choose(what: str, name: str, names: Iterable[str]) -> str:
 
 
 def slugs() -> dict[str, str]:
-    """Every paper's slug, with its room, by room and then by slug.
+    """Name every paper's slug with its room, by room and then by slug.
 
     **Returns** a dictionary from slug to room; no paper is imported.
-
-    **Source**: derived here.
 
         >>> import theorylab as tl
         >>> tl.papers.slugs()["seg_rr"]
@@ -66,27 +64,51 @@ def slugs() -> dict[str, str]:
     }
 
 
+def files(slug: str) -> list[Path]:
+    """Find the files of a paper: its module, or all of its folder's, of which the card is the first.
+
+    **Arguments**: `slug`.
+
+    **Returns** their paths; no paper is imported.
+
+    **Raises** `UnknownName`, with the nearest slug, when there is none.
+
+        >>> from theorylab.papers.registry import files
+        >>> files("seg_rr")[0].suffix
+        '.py'
+    """
+    spec = importlib.util.find_spec(_module(slug))
+    assert spec is not None and spec.origin is not None
+    card = Path(spec.origin)
+    if card.name != "__init__.py":
+        return [card]
+    return [card, *sorted(path for path in card.parent.rglob("*.py") if path != card)]
+
+
 def find(slug: str) -> Paper:
-    """The paper of that slug.
+    """Find the paper of that slug.
 
-    **Arguments**: `slug`, the name of its module.
+    **Arguments**: `slug`, the name of its module, or of its folder.
 
-    **Returns** its `Paper`; only that paper's module is imported.
+    **Returns** its `Paper`; no other paper is imported.
 
     **Raises** `UnknownName`, with the nearest slug, when there is none; `ValueError` when its module has no `PAPER`, or
     one with another slug or room than its place says.
-
-    **Source**: derived here.
 
         >>> import theorylab as tl
         >>> tl.papers.find("seg_rr").room
         'games'
     """
-    rooms = slugs()
-    room = rooms[choose("paper", slug, rooms)]
-    paper = getattr(importlib.import_module(f"{_PAPERS}.{room}.{slug}"), "PAPER", None)
+    module = _module(slug)
+    room = module.split(".")[-2]
+    paper = getattr(importlib.import_module(module), "PAPER", None)
     if not isinstance(paper, Paper):
-        raise ValueError(f"papers/{room}/{slug}.py has no PAPER: a paper's module ends with `PAPER = Paper(...)`")
+        raise ValueError(f"papers/{room}/{slug} has no PAPER: a paper's module ends with `PAPER = Paper(...)`")
     if (paper.slug, paper.room) != (slug, room):
-        raise ValueError(f"papers/{room}/{slug}.py says slug={paper.slug!r}, room={paper.room!r}: move or rename it")
+        raise ValueError(f"papers/{room}/{slug} says slug={paper.slug!r}, room={paper.room!r}: move or rename it")
     return paper
+
+
+def _module(slug: str) -> str:
+    rooms = slugs()
+    return f"{_PAPERS}.{rooms[choose('paper', slug, rooms)]}.{slug}"

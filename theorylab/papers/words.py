@@ -10,15 +10,13 @@ _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|\s+|.")
 
 
 def plain(text: str) -> str:
-    r"""A sentence without markup: what stands between dollars is LaTeX, and becomes Unicode.
+    r"""Free a sentence of markup: what stands between dollars is LaTeX, and becomes Unicode.
 
     Greek letters, roots, fractions, bars, indices and powers are known; what a page typesets a terminal can read.
 
     **Arguments**: `text`, as `Claim.statement`, `Claim.why` and `Paper.setting` are written.
 
     **Returns** the text.
-
-    **Source**: derived here.
 
         >>> import theorylab as tl
         >>> tl.papers.plain(r"A step contracts $E|x - x^*|^2$ by $\sqrt{1 - \gamma_1n\mu/2}$.")

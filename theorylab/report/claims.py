@@ -11,9 +11,8 @@ from theorylab.papers import Claim, Paper, Size, Verdict, plain
 class Result:
     """A claim of a paper, and what a run of some size said of it.
 
-    **Arguments**: `paper`, `claim`, `verdict`, `size` of the run.
-
-    **Source**: derived here.
+    **Arguments**: `paper`, `claim`, `verdict`, `size` of the run; `again`, whether the verdict is that of fresh draws,
+    since the first ones missed the expected one.
 
         >>> import theorylab as tl
         >>> paper = tl.papers.find("seg_rr")
@@ -26,6 +25,7 @@ class Result:
     claim: Claim
     verdict: Verdict
     size: Size
+    again: bool = False
 
     @property
     def as_expected(self) -> bool:
@@ -43,23 +43,24 @@ class Result:
             "expected": self.claim.expected,
             "why": self.claim.why,
             **asdict(self.verdict),
+            "again": self.again,
         }
 
 
 def table(results: Iterable[Result]) -> Any:
-    """The claims as a table that fits 80 columns.
+    """Lay claims out as a table that fits 80 columns.
 
     **Arguments**: `results`.
 
     **Returns** a `rich.table.Table`; an unexpected verdict is red, a claim that holds green, one that fails as
-    documented magenta, an undecided one yellow; below the numbers stands what they measure.
-
-    **Source**: derived here.
+    documented magenta, an undecided one yellow, and one that fresh draws gave has "again" below it; below the numbers
+    stands what they measure.
 
         >>> import theorylab as tl
         >>> paper = tl.papers.find("seg_rr")
         >>> holds = tl.papers.Verdict.compare(1.0, "==", 1.0)
-        >>> tl.report.table([tl.report.Result(paper, paper.claims[0], holds, "small")]).row_count
+        >>> from theorylab.report.claims import table
+        >>> table([tl.report.Result(paper, paper.claims[0], holds, "small")]).row_count
         1
     """
     from rich import box
@@ -78,18 +79,20 @@ def table(results: Iterable[Result]) -> Any:
         numbers = Text(_numbers(verdict))
         if verdict.quantity:
             numbers.append(f"\n{verdict.quantity}", "dim")
-        output.add_row(statement, Text("\n".join(_kind(result)), f"bold {_COLOURS[_kind(result)]}"), numbers)
+        kind = Text("\n".join(_kind(result)), f"bold {_COLOURS[_kind(result)]}")
+        if result.again:
+            kind.append("\nagain", "dim")
+        output.add_row(statement, kind, numbers)
     return output
 
 
 def closing(results: Iterable[Result]) -> str:
-    """How many claims came out how, in words.
+    """Count in words how many claims came out how.
 
     **Arguments**: `results`.
 
-    **Returns** the words; those that are unexpected are always named, the others where they occur.
-
-    **Source**: derived here.
+    **Returns** the words; those that are unexpected are always named, the others where they occur, and below them how
+    many are those of fresh draws.
 
         >>> import theorylab as tl
         >>> from theorylab.report.claims import closing
@@ -98,6 +101,7 @@ def closing(results: Iterable[Result]) -> str:
         >>> closing([tl.report.Result(paper, paper.claims[0], verdict, "small") for verdict in verdicts])
         '2 hold, 1 unexpected'
     """
+    results = list(results)
     kinds = [_kind(result) for result in results]
     found = {
         "hold": kinds.count(("holds",)),
@@ -106,7 +110,9 @@ def closing(results: Iterable[Result]) -> str:
     }
     unexpected = len(kinds) - sum(found.values())
     words = [f"{count} {name}" for name, count in found.items() if count]
-    return ", ".join([*words, f"{unexpected} unexpected"])
+    counted = ", ".join([*words, f"{unexpected} unexpected"])
+    again = sum(result.again for result in results)
+    return f"{counted}\nagain: {again} of them by fresh draws, since the first ones missed" if again else counted
 
 
 def _kind(result: Result) -> tuple[str, ...]:

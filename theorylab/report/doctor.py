@@ -11,17 +11,16 @@ _RANGE = ((0, 10), (0, 13))  # of jax, as in pyproject.toml
 
 
 def examine(cache: Path) -> dict[str, Any]:
-    """What the library finds here, and what is wrong with it.
+    """Look at what the library finds here, and at what is wrong with it.
 
     **Arguments**: `cache`, the folder of compiled programs.
 
     **Returns** a dictionary of plain words and numbers: versions, devices, precision, cache, the seconds that one
     compile and one solve took; `problems` is a list of `{"what", "cure"}`, empty on a healthy machine.
 
-    **Source**: derived here.
-
-        >>> import pathlib, tempfile, theorylab as tl
-        >>> tl.report.examine(pathlib.Path(tempfile.gettempdir()))["problems"]
+        >>> import pathlib, tempfile
+        >>> from theorylab.report.doctor import examine
+        >>> examine(pathlib.Path(tempfile.gettempdir()))["problems"]
         []
     """
     import jax

@@ -1,60 +1,32 @@
-"""Pages of papers, and the results that they show.
+"""Pages of papers, from their cards, their code and their committed results.
 
-`theorylab check --all --out runs && python -m theorylab.report.pages runs docs/results` brings the results up to date.
+`theorylab check --stale --out runs && python -m theorylab.report.pages runs docs/results` brings the results up to
+date; `--paper seg_rr` those of one paper.
 """
 
+import argparse
 import ast
-import importlib.util
-import json
 import re
-import shutil
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from theorylab.papers import Paper, bibtex, find, slugs
+from theorylab.papers import Paper, find, slugs
+from theorylab.papers.citation import bibtex
+from theorylab.papers.registry import files
 
 from .claims import numbers
+from .committed import collect, read
 
 WORDS = {"holds": "hold", "fails": "fail", "undecided": "undecided"}
 
 
-def collect(runs: Path, results: Path) -> None:
-    """Copy every paper's small run to where its page reads it: claims, what made them, and the figures.
-
-    **Arguments**: `runs`, the `--out` of `theorylab check --all`; `results`, one folder a paper, replaced as a whole;
-    of each figure the smaller of its files is kept.
-
-    **Raises** `FileNotFoundError` when a run is not finished.
-
-    **Source**: derived here.
-    """
-    folders = {slug: runs / slug / "small" for slug in slugs()}
-    for slug, folder in folders.items():
-        if not (folder / "run.json").exists():
-            raise FileNotFoundError(f"{folder} has no finished run: theorylab run {slug} --out {runs}")
-    shutil.rmtree(results, ignore_errors=True)
-    for slug, folder in folders.items():
-        (results / slug).mkdir(parents=True)
-        figures = [folder / experiment.name for experiment in find(slug).experiments]
-        smaller = [min((path.with_suffix(kind) for kind in (".png", ".svg")), key=_bytes) for path in figures]
-        for path in (folder / "claims.json", folder / "run.json", *smaller):
-            shutil.copy(path, results / slug)
-
-
-def _bytes(path: Path) -> int:
-    return path.stat().st_size
-
-
 def counts(rows: Iterable[Mapping[str, Any]]) -> str:
-    """How many claims hold, fail and are undecided, in words.
+    """Count in words how many claims hold, fail and are undecided.
 
     **Arguments**: `rows`, as `claims.json` has them.
 
     **Returns** the words; what does not occur is not named.
-
-    **Source**: derived here.
 
         >>> from theorylab.report.pages import counts
         >>> counts([{"verdict": "holds"}, {"verdict": "fails"}, {"verdict": "holds"}])
@@ -65,57 +37,44 @@ def counts(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def pages(results: Path) -> dict[str, str]:
-    """The page of every paper, their index, and the page of all discrepancies, in MyST's Markdown.
+    """Write the page of every paper, their index, and the page of all discrepancies, in MyST's Markdown.
 
-    **Arguments**: `results`, what `collect` made; pages name its figures from a folder beside it.
+    **Arguments**: `results`, what `collect` keeps; pages name its pictures from a folder beside it.
 
     **Returns** the text of each page by its name.
 
     **Raises** `FileNotFoundError` for a paper without results, `ValueError` for one without a method.
-
-    **Source**: derived here.
     """
     papers = [find(slug) for slug in slugs()]
-    claims = {paper.slug: read(results, paper.slug, "claims") for paper in papers}
-    made = {paper.slug: _page(paper, claims[paper.slug], results) for paper in papers}
+    kept = {paper.slug: read(paper.slug, results) for paper in papers}
+    claims = {slug: each["claims"] for slug, each in kept.items()}
+    made = {paper.slug: _page(paper, kept[paper.slug]) for paper in papers}
     return made | {"index": _index(papers, claims), "discrepancies": _discrepancies(papers, claims)}
 
 
-def read(results: Path, slug: str, name: str) -> Any:
-    """A file of a paper's committed results.
-
-    **Arguments**: `results`, the folder above; `slug`; `name`, `"claims"` or `"run"`.
-
-    **Returns** what its JSON says.
-
-    **Source**: derived here.
-    """
-    return json.loads((results / slug / f"{name}.json").read_text(encoding="utf-8"))
-
-
-def _page(paper: Paper, rows: list[dict[str, Any]], results: Path) -> str:
+def _page(paper: Paper, kept: dict[str, Any]) -> str:
     if not paper.method:
         raise ValueError(f"paper {paper.slug!r} has no method: say in Paper(method=...) in maths what it does")
+    rows = kept["claims"]
     by_claim = {row["claim"]: row for row in rows}
     shown = []
     for experiment in paper.experiments:
-        figure = next((results / paper.slug).glob(f"{experiment.name}.[ps][nv]g")).name
         read_by = [by_claim[claim.id] for claim in experiment.claims]
         title = _escaped(experiment.title[0].upper() + experiment.title[1:])
         alt = f"{paper.slug}, {experiment.title}: {', '.join(row['claim'].replace('_', ' ') for row in read_by)}"
-        image = f":::{{image}} ../results/{paper.slug}/{figure}\n:alt: {alt}\n:::"
+        image = f":::{{image}} ../results/{paper.slug}/{experiment.name}.webp\n:alt: {alt}\n:::"
         shown.append(f"### {title}\n\n{image}\n\n{_table(paper, read_by)}")
     parts = [
         f"# {_escaped(paper.title)}",
         _card(paper),
         f"## What it asks\n\n{_escaped(paper.setting)}",
         f"## The method\n\n{paper.method}",
-        f"## What a run shows\n\n{_ran(paper, rows, read(results, paper.slug, 'run'))}",
+        f"## What a run shows\n\n{_ran(kept)}",
         *shown,
         *_exceptions(paper, rows, "fails", "Where exact computation disagrees"),
         *_exceptions(paper, rows, "undecided", "What stays open"),
         f"## What is reconstructed\n\n{_escaped(_sentence(paper.source_quality))}",
-        f"## Run it\n\n```sh\n{_commands(paper)}\n```\n\n{_times(paper, read(results, paper.slug, 'run'))}",
+        f"## Run it\n\n```sh\n{_commands(paper)}\n```\n\n{_times(paper)}",
         f"## The code\n\n{_code(paper)}",
         f"## Cite\n\n```bibtex\n{bibtex(paper).strip()}\n```",
     ]
@@ -128,14 +87,21 @@ def _card(paper: Paper) -> str:
     return f"{_escaped(', '.join(paper.authors))}. *{_escaped(paper.venue)}*, {paper.year}.{arxiv} {room}"
 
 
-def _ran(paper: Paper, rows: list[dict[str, Any]], run: dict[str, Any]) -> str:
-    cpu = sum(seconds["cpu"] for seconds in run["seconds"].values())
+def _ran(kept: dict[str, Any]) -> str:
+    rows = kept["claims"]
+    again = sum(row["again"] for row in rows)
     return (
-        f"Of {len(rows)} claims, {counts(rows)}. This is the committed run of size `{run['asked']['size']}`, seed"
-        f" {run['asked']['seed']}, in {paper.precision}: {cpu:.0f} CPU seconds for {len(run['seconds'])} experiments,"
-        f" compilation included, on {run['device']} with jax {run['versions']['jax']}, {run['date'][:10]}. In the"
-        " figures, what is predicted is dashed and what is measured is solid or marked."
+        f"Of {len(rows)} claims, {counts(rows)}. This is the committed run of size `{kept['size']}`, seed"
+        f" {kept['seed']}, in {kept['precision']}, of the code whose digest is `{kept['digest']}`. In the figures, what"
+        " is predicted is dashed and what is measured is solid or marked."
+        + (f" {_AGAIN.format(count=again)}" if again else "")
     )
+
+
+_AGAIN = (
+    "Beside {count} of them stands *again*: a statistical claim, which errs as rarely as three sigma, had missed its"
+    " verdict, and fresh draws decided."
+)
 
 
 def _table(paper: Paper, rows: list[dict[str, Any]]) -> str:
@@ -148,7 +114,7 @@ def _table(paper: Paper, rows: list[dict[str, Any]]) -> str:
         source = f"*{_escaped(_sentence(row['source']))}*"
         statement = f"{name} {_escaped(_sentence(row['statement']))} {source}{measures}{why}"
         measured, predicted, tolerance = numbers(row)
-        verdict = f"[{row['verdict']}]{{.verdict .{row['verdict']}}}"
+        verdict = f"[{row['verdict']}]{{.verdict .{row['verdict']}}}{' again' if row['again'] else ''}"
         lines += _cells(
             statement, verdict, row["expected"], measured, f"{_RELATIONS[row['relation']]} {predicted}", tolerance
         )
@@ -185,7 +151,7 @@ def _commands(paper: Paper) -> str:
     return "\n".join(
         f"theorylab run {paper.slug}{size:<{width}}  # {about}"
         for size, about in (
-            ("", "small: at most 15 CPU seconds an experiment"),
+            ("", "small: at most 8 CPU seconds an experiment"),
             (" --size paper", "the paper's own setting"),
             (" --size large", "for an accelerator"),
             (f" --experiment {paper.experiments[0].name}", "one experiment alone"),
@@ -193,44 +159,29 @@ def _commands(paper: Paper) -> str:
     )
 
 
-def _times(paper: Paper, run: dict[str, Any]) -> str:
-    """What each experiment costs: small as the committed run measured it, paper as its `Experiment` says."""
+def _times(paper: Paper) -> str:
+    """What each experiment costs at the paper's own size, as its `Experiment` says."""
     lines = [":::{list-table} CPU seconds on one core, compilation included", ":header-rows: 1", ""]
-    lines += _cells("Experiment", "small", "paper")
+    lines += _cells("Experiment", "`--size paper`")
     for experiment in paper.experiments:
-        measured = {**experiment.seconds, run["asked"]["size"]: run["seconds"][experiment.name]["cpu"]}
-        times = (f"{measured[size]:.3g}" if size in measured else "not measured" for size in ("small", "paper"))
-        lines += _cells(f"`{experiment.name}`", *times)
+        took = f"{experiment.seconds['paper']:.3g}" if "paper" in experiment.seconds else "not measured"
+        lines += _cells(f"`{experiment.name}`", took)
     return "\n".join([*lines, ":::"])
 
 
 def _code(paper: Paper) -> str:
-    files = _files(paper)
-    used = " ".join(f"{{py:obj}}`~{name}`" for name in _uses(files))
+    own = files(paper.slug)
+    used = " ".join(f"{{py:obj}}`~{name}`" for name in _uses(own))
     blocks = [
-        f"<details><summary>{path.name}</summary>\n\n```{{literalinclude}} ../../{_inside(path)}\n:language: python\n"
-        "```\n\n</details>"
-        for path in files
+        f"<details><summary>{_inside(path)}</summary>\n\n```{{literalinclude}} ../../{_inside(path)}\n"
+        ":language: python\n```\n\n</details>"
+        for path in own
     ]
     return "\n\n".join([f"It is built of {used}", *blocks])
 
 
 def _inside(path: Path) -> str:
     return path.relative_to(Path(__file__).parents[2]).as_posix()
-
-
-def _files(paper: Paper) -> list[Path]:
-    """The paper's module, and those beside it that it imports, in the order in which it does."""
-    spec = importlib.util.find_spec(f"theorylab.papers.{paper.room}.{paper.slug}")
-    assert spec is not None and spec.origin is not None
-    files = [Path(spec.origin)]
-    for path in files:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.level == 1:
-                names = [node.module] if node.module else [alias.name for alias in node.names]
-                beside = [path.with_name(f"{name}.py") for name in names]
-                files += [other for other in beside if other not in files]
-    return files
 
 
 def _uses(files: Iterable[Path]) -> list[str]:
@@ -247,7 +198,7 @@ def _uses(files: Iterable[Path]) -> list[str]:
         }
         within = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
         for node in ast.walk(tree):
-            found = re.match(r"(\w+)\.((?:[a-z]\w*\.)?[A-Za-z]\w*)", ast.unparse(node))
+            found = re.match(r"(\w+)\.((?:claims\.)?(?:[a-z]\w*\.)?[A-Za-z]\w*)", ast.unparse(node))
             if isinstance(node, ast.Attribute) and id(node) not in within and found and found[1] in packages:
                 used.add(f"{packages[found[1]]}.{found[2]}")
     return sorted(used)
@@ -263,6 +214,7 @@ def _index(papers: list[Paper], claims: Mapping[str, list[dict[str, Any]]]) -> s
             "some claim fails": "has-fails",
             "some claim is undecided": "has-undecided",
         },
+        "Speed": {"all": "", "cores": "is-core"},
     }
     selects = "\n".join(_select(label, values) for label, values in options.items())
     cards = []
@@ -270,10 +222,12 @@ def _index(papers: list[Paper], claims: Mapping[str, list[dict[str, Any]]]) -> s
         verdicts = {row["verdict"] for row in claims[paper.slug]}
         classes = [f"room-{paper.room}", *(f"has-{verdict}" for verdict in sorted(verdicts - {"holds"}))]
         classes += ["all-hold"] if verdicts == {"holds"} else []
+        classes += ["is-core"] if paper.core else []
+        core = f" · core: {_escaped(paper.core)}" if paper.core else ""
         cards.append(
             f":::{{container}} paper {' '.join(classes)}\n[{_escaped(paper.title)}]({paper.slug}.md)\n\n"
             f"{_escaped(', '.join(paper.authors))}, {paper.year}\n\n"
-            f"{paper.room} · {counts(claims[paper.slug])} · `{paper.slug}`\n:::"
+            f"{paper.room} · {counts(claims[paper.slug])} · `{paper.slug}`{core}\n:::"
         )
     contents = "\n".join(["discrepancies", *(f"{paper.title.partition(':')[0]} <{paper.slug}>" for paper in papers)])
     everything = counts(row for rows in claims.values() for row in rows)
@@ -325,4 +279,12 @@ def _escaped(text: str) -> str:
 
 
 if __name__ == "__main__":
-    collect(Path(sys.argv[1]), Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(
+        prog="python -m theorylab.report.pages", description="Renew the results of papers whose code has changed."
+    )
+    parser.add_argument("runs", type=Path, help="the --out of `theorylab check`")
+    parser.add_argument("results", type=Path, help="docs/results of a clone")
+    parser.add_argument("--paper", action="append", default=[], metavar="SLUG", help="only this one; may be repeated")
+    words = parser.parse_args()
+    renewed = collect(words.runs, words.results, words.paper)
+    print(f"renewed: {', '.join(renewed)}" if renewed else "nothing to renew: no code has changed since")

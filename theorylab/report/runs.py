@@ -1,35 +1,35 @@
 """Run a paper: experiments to datasets, datasets to figures and claims, all kept in a folder."""
 
 import contextlib
-import hashlib
 import json
 import os
 import platform
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import theorylab.figures as figures
-from theorylab.papers import Claim, Experiment, Paper, Size, Verdict, choose
+from theorylab.papers import Experiment, Paper, Size, Verdict
+from theorylab.papers.registry import choose
 
 from .claims import Result
+from .digests import digest
+from .experiments import decide, make
 from .times import duration, left, promise
 
-_RECORD = "theorylab_run"  # the attribute of a dataset that says what was asked and what made it
+_RECORD = "theorylab_run"  # the attribute of a dataset that says what was asked, and how long it took
 
 
 @dataclass(frozen=True)
 class Report:
     """A finished run.
 
-    **Arguments**: `folder`, where its files are; `results`, one a claim.
-
-    **Source**: derived here.
+    **Arguments**: `folder`, where its files are; `results`, one a claim; `seconds` of CPU time by experiment.
 
         >>> import theorylab as tl
         >>> tl.report.Report("runs/seg_rr/small", ()).as_expected
@@ -38,6 +38,7 @@ class Report:
 
     folder: Path | str
     results: tuple[Result, ...]
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def as_expected(self) -> bool:
@@ -59,12 +60,13 @@ def run(
 
     Writes `<experiment>.nc`, `.png` and `.svg`, `claims.json`, and, last, `run.json` (what was asked, with what, how
     long it took) to `<out>/<slug>/<size>/`; each to a temporary name, and renamed. A dataset that an equal run (same
-    size, seed and precision) has finished is read again instead; one that other code has made is used, and said.
+    size, seed, precision, and digest of the paper's code) has finished is read again instead. A statistical claim whose
+    verdict is not the expected one is decided by fresh draws, which `<experiment>.again.nc` keeps.
 
-    **Arguments**: `paper`; `experiment`, the name of one, to run it and to check the claims that read it alone (then
-    `claims.json` and `run.json`, which speak of all, are not written); `size`; `seed` of the key, from which each
-    experiment has its own by its name; `out`, the folder above; `fresh=True` runs everything again; `say`, called with
-    lines of progress, the first of which says how long it will take.
+    **Arguments**: `paper`; `experiment`, the name of one, to run it and to check its claims alone (then `claims.json`
+    and `run.json`, which speak of all, are not written); `size`; `seed` of the key, from which each experiment has its
+    own by its name; `out`, the folder above; `fresh=True` runs everything again; `say`, called with lines of progress,
+    the first of which says how long it will take.
 
     Of several processes that were launched together each takes its share of the sweeps; the first alone reads, writes
     and checks, and the others report nothing.
@@ -73,8 +75,6 @@ def run(
 
     **Raises** what an experiment raises; `UnknownName` for an experiment that the paper has not; `OSError` when the
     folder cannot be written.
-
-    **Source**: derived here.
 
         >>> import tempfile, theorylab as tl
         >>> from theorylab.papers import Claim, Experiment, Paper, Verdict
@@ -85,8 +85,8 @@ def run(
         ...     return figure
         >>> slope = Claim("slope", "it rises by two", "derived here",
         ...     lambda dataset: Verdict.compare(dataset.y[1] - dataset.y[0], "==", 2.0))
-        >>> line = Experiment("line", "a line", sizes={"small": 3.0, "paper": 30.0, "large": 300.0},
-        ...     run=lambda top, key: xarray.Dataset({"y": ("x", [top - 2, top])}), plot=draw, claims=(slope,))
+        >>> line = Experiment("line", "a line", sizes=dict.fromkeys(("small", "paper", "large"), 3.0),
+        ...     run=lambda end, key: xarray.Dataset({"y": ("x", [1.0, end])}), plot=draw, claims=(slope,))
         >>> toy = Paper(slug="toy", title="A toy", authors=("Nobody",), venue="Nowhere", year=2026, room="games",
         ...     setting="", experiments=(line,))
         >>> with tempfile.TemporaryDirectory() as out:
@@ -95,60 +95,54 @@ def run(
     """
     import jax
 
-    from theorylab.engine.launch import agreed
+    from theorylab.engine.processes import agreed
 
     if experiment is not None:
-        choose("experiment", experiment, [one.name for one in paper.experiments])
-    experiments = [one for one in paper.experiments if experiment in (None, one.name)]
-    claims = [claim for one in experiments for claim in one.claims]
-    asked = {"slug": paper.slug, "size": size, "seed": seed, "precision": paper.precision}
-    code = _code()
+        choose("experiment", experiment, [each.name for each in paper.experiments])
+    experiments = [each for each in paper.experiments if experiment in (None, each.name)]
+    asked = {"slug": paper.slug, "size": size, "seed": seed, "precision": paper.precision, "digest": digest(paper)}
     folder = Path(out) / paper.slug / size
+    data = _Data(folder, asked, fresh, say)
     if jax.process_index() > 0:
-        for one in () if agreed(False) else experiments:
-            if not agreed(False):
-                _run(one, asked, code)
+        for each in () if agreed(False) else experiments:
+            data.help(each)
         return Report(folder, ())
-    results = None if fresh else _finished(paper, experiments, claims, size, folder, asked, code)
-    if results is None:
+    report = None if fresh else _finished(paper, experiments, folder, asked)
+    if report is None:
         _open(folder)
-    if agreed(results is not None):
+    if agreed(report is not None):
         say(f"{paper.slug}: finished before, read from {folder} (--fresh runs it again)")
-        return Report(folder, results or ())
+        return report or Report(folder, ())
 
     for name in ("run.json", "claims.json"):
         (folder / name).unlink(missing_ok=True)
-    saved = set() if fresh else {one.name for one in experiments if _asked(folder / f"{one.name}.nc") == asked}
-    measured, took = [one.seconds.get(size) for one in experiments if one.name not in saved], []
+    saved = {each.name for each in experiments if data.has(each)}
+    measured, took = [each.seconds.get(size) for each in experiments if each.name not in saved], []
     say(f"{paper.slug}: {promise(measured)}")
-    verdicts, seconds = {}, {}
-    for number, one in enumerate(experiments, 1):
-        say(f"{paper.slug} [{number}/{len(experiments)}] {one.name}: {one.title}")
-        path = folder / f"{one.name}.nc"
-        if not agreed(one.name in saved):
-            with _replacing(path) as temporary:
-                _run(one, asked, code).to_netcdf(temporary, engine="h5netcdf")
-        dataset = _load(path)  # figures and claims read what a later run will read
-        record = json.loads(dataset.attrs[_RECORD])
-        seconds[one.name] = record["seconds"]
-        if one.name in saved:
-            other = "" if record["code"] == code else "; other code of theorylab made it, --fresh runs it again"
-            say(f"    data read from {path}{other}")
+    results: list[Result] = []
+    for number, each in enumerate(experiments, 1):
+        say(f"{paper.slug} [{number}/{len(experiments)}] {each.name}: {each.title}")
+        dataset = data.get(each)
+        if each.name in saved:
+            say(f"    data read from {data.path(each)}")
         else:
-            took.append(seconds[one.name]["wall"])
+            took.append(data.seconds[each.name]["wall"])
             say("; ".join(filter(None, (f"    {duration(took[-1])}", left(measured, took)))))
         with figures.style():
-            figure = one.plot(dataset)
+            figure = each.plot(dataset)
             for kind in ("png", "svg"):
-                with _replacing(folder / f"{one.name}.{kind}") as temporary:
+                with _replacing(folder / f"{each.name}.{kind}") as temporary:
                     figure.savefig(temporary, format=kind, metadata={"Date": None} if kind == "svg" else None)
                 figure.set_layout_engine("none")  # laid out once for both kinds: that is half of what drawing costs
-        verdicts |= {claim.id: claim.check(dataset) for claim in one.claims}
-    results = tuple(Result(paper, claim, verdicts[claim.id], size) for claim in claims)
+        verdicts = decide(each, dataset, partial(data.get, each, True))
+        results += [
+            Result(paper, claim, verdict, size, again)
+            for claim, (verdict, again) in zip(each.claims, verdicts, strict=True)
+        ]
     if experiment is None:
         _write(folder / "claims.json", [result.row() for result in results])
-        _write(folder / "run.json", {"asked": asked, "code": code, **environment(), "seconds": seconds})
-    return Report(folder, results)
+        _write(folder / "run.json", {"asked": asked, **environment(), "seconds": data.seconds})
+    return Report(folder, tuple(results), _cpu(data.seconds))
 
 
 def environment() -> dict[str, Any]:
@@ -165,20 +159,56 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _run(experiment: Experiment, asked: dict[str, Any], code: str) -> Any:
-    import jax
+class _Data:
+    """The data of a run: read where an equal run has finished them, otherwise made and kept.
 
-    from theorylab.engine.keys import stream
+    Of several processes the first asks for them, and the others help it to make what it must make.
+    """
 
-    key = stream(jax.random.key(asked["seed"]), experiment.name)
-    wall, cpu = time.perf_counter(), time.process_time()
-    with jax.enable_x64(asked["precision"] == "float64"), contextlib.redirect_stdout(sys.stderr):
-        dataset = experiment.run(experiment.sizes[asked["size"]], key).load()
-    seconds = {"wall": round(time.perf_counter() - wall, 3), "cpu": round(time.process_time() - cpu, 3)}
-    record = {"asked": asked, "code": code, "seconds": seconds}
-    plain = {name: value if isinstance(value, str | int | float) else json.dumps(value, default=str)
-             for name, value in dataset.attrs.items()}  # fmt: skip
-    return dataset.assign_attrs(plain | {_RECORD: json.dumps(record)})
+    def __init__(self, folder: Path, asked: dict[str, Any], fresh: bool, say: Callable[[str], Any]):
+        self.folder, self.asked, self.fresh, self.say = folder, asked, fresh, say
+        self.seconds: dict[str, dict[str, float]] = {}
+
+    def path(self, experiment: Experiment, again: bool = False) -> Path:
+        return self.folder / f"{experiment.name}{'.again' if again else ''}.nc"
+
+    def has(self, experiment: Experiment, again: bool = False) -> bool:
+        return not self.fresh and bool(self.asked["digest"]) and _asked(self.path(experiment, again)) == self.asked
+
+    def get(self, experiment: Experiment, again: bool = False, needed: bool = True) -> Any:
+        """The dataset; None where it is not needed, which the other processes must hear too."""
+        from theorylab.engine.processes import agreed
+
+        path = self.path(experiment, again)
+        if again and needed:
+            self.say("    a statistical claim missed its verdict: fresh draws decide it")
+        if agreed(needed and not self.has(experiment, again)):
+            dataset = self._make(experiment, again)
+            with _replacing(path) as temporary:
+                dataset.to_netcdf(temporary, engine="h5netcdf")
+        if not needed:
+            return None
+        dataset = _load(path)  # figures and claims read what a later run will read
+        before = self.seconds.get(experiment.name, {})
+        took = json.loads(dataset.attrs[_RECORD])["seconds"]
+        self.seconds[experiment.name] = {clock: round(took[clock] + before.get(clock, 0), 3) for clock in took}
+        return dataset
+
+    def help(self, experiment: Experiment) -> None:
+        from theorylab.engine.processes import agreed
+
+        for again in (False, True):
+            if agreed(False):
+                self._make(experiment, again)
+
+    def _make(self, experiment: Experiment, again: bool) -> Any:
+        asked = self.asked
+        wall, cpu = time.perf_counter(), time.process_time()
+        dataset = make(experiment, size=asked["size"], seed=asked["seed"], precision=asked["precision"], again=again)
+        seconds = {"wall": round(time.perf_counter() - wall, 3), "cpu": round(time.process_time() - cpu, 3)}
+        plain = {name: value if isinstance(value, str | int | float) else json.dumps(value, default=str)
+                 for name, value in dataset.attrs.items()}  # fmt: skip
+        return dataset.assign_attrs(plain | {_RECORD: json.dumps({"asked": asked, "seconds": seconds})})
 
 
 def _open(folder: Path) -> None:
@@ -208,35 +238,28 @@ def _load(path: Path) -> Any:
         return file.load()
 
 
-def _finished(
-    paper: Paper,
-    experiments: list[Experiment],
-    claims: list[Claim],
-    size: Size,
-    folder: Path,
-    asked: dict[str, Any],
-    code: str,
-) -> tuple[Result, ...] | None:
-    """The results of an equal whole run by this very code, when all files of these experiments are there."""
+def _finished(paper: Paper, experiments: Sequence[Experiment], folder: Path, asked: dict[str, Any]) -> Report | None:
+    """The report of an equal whole run by this very code, when all files of these experiments are there."""
     names = [f"{experiment.name}.{kind}" for experiment in experiments for kind in ("nc", "png", "svg")]
     if not all((folder / name).exists() for name in (*names, "claims.json", "run.json")):
         return None
     record = json.loads((folder / "run.json").read_text())
-    if (record["asked"], record["code"]) != (asked, code):
+    if record["asked"] != asked or not asked["digest"]:
         return None
     rows = {row["claim"]: row for row in json.loads((folder / "claims.json").read_text())}
     names = [field.name for field in fields(Verdict)]
-    return tuple(
-        Result(paper, claim, Verdict(**{name: rows[claim.id][name] for name in names}), size) for claim in claims
+    results = (
+        Result(paper, claim, Verdict(**{name: row[name] for name in names}), asked["size"], row["again"])
+        for experiment in experiments
+        for claim in experiment.claims
+        for row in [rows[claim.id]]
     )
+    seconds = {experiment.name: record["seconds"][experiment.name] for experiment in experiments}
+    return Report(folder, tuple(results), _cpu(seconds))
 
 
-def _code() -> str:
-    """A digest of the package's sources: results of another one may differ."""
-    digest, root = hashlib.sha256(), Path(__file__).parents[1]
-    for path in sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
+def _cpu(seconds: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    return {name: clocks["cpu"] for name, clocks in seconds.items()}
 
 
 def _write(path: Path, value: Any) -> None:

@@ -6,13 +6,11 @@ LONG = 30 * 60  # seconds
 
 
 def promise(measured: Sequence[float | int | None]) -> str:
-    """What to say before a run starts.
+    """Say before a run starts how long it takes.
 
     **Arguments**: `measured`, of each experiment that will run the CPU seconds on one core; None where nobody measured.
 
     **Returns** the words; more than half an hour is said to be long.
-
-    **Source**: derived here.
 
         >>> from theorylab.report.times import promise
         >>> promise([60.0, 120.0, 240.0])
@@ -33,7 +31,7 @@ def promise(measured: Sequence[float | int | None]) -> str:
 
 
 def left(measured: Sequence[float | int | None], took: Sequence[float | int]) -> str:
-    """What to say after an experiment, of those that still will run.
+    """Say after an experiment how long those take that still will run.
 
     The measured seconds are scaled by what the experiments before took over what they were measured to take: that
     knows this machine, and how many of its cores they used.
@@ -41,8 +39,6 @@ def left(measured: Sequence[float | int | None], took: Sequence[float | int]) ->
     **Arguments**: `measured`, as for `promise`; `took`, the seconds on the wall of the first of them.
 
     **Returns** the words, empty after the last.
-
-    **Source**: derived here.
 
         >>> from theorylab.report.times import left
         >>> left([60.0, 120.0, 240.0], [30.0])
@@ -59,13 +55,11 @@ def left(measured: Sequence[float | int | None], took: Sequence[float | int]) ->
 
 
 def duration(seconds: float | int) -> str:
-    """Seconds in words, as exact as an estimate can be.
+    """Say seconds in words, as exact as an estimate can be.
 
     **Arguments**: `seconds`.
 
     **Returns** the words.
-
-    **Source**: derived here.
 
         >>> from theorylab.report.times import duration
         >>> [duration(seconds) for seconds in (0.3, 47, 100, 5000, 9000)]

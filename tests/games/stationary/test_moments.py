@@ -10,7 +10,7 @@ from scipy.linalg import solve_continuous_lyapunov
 
 from theorylab import games
 from theorylab.games import orders
-from theorylab.games.stationary import dispatch, laws
+from theorylab.games.stationary import dispatch, equations, laws
 from theorylab.games.stationary.updates import affine_epoch
 from theorylab.numerics import local_slopes, spectral_radius
 
@@ -262,3 +262,21 @@ def test_bad_input(make_affine):
         games.stationary_moments(game, "extragradient")
     with pytest.raises(ValueError, match="samples = 1"):
         games.stationary_moments(game, method, key=KEY, samples=1)
+
+
+def test_errors_beside_runs_are_the_moments_or_nan(make_affine, monkeypatch):
+    """nan, and no error, where a table has a place without an exact answer: too large, or too close to critical."""
+    game, method = make_affine(0, 4, 2), games.Extragradient(0.1, 0.2)
+    moments = games.stationary_moments(game, method)
+    assert games.stationary_error(game, method) == (moments.mse, moments.ms_contraction)
+    large = make_affine(1, 40, 2)
+    assert np.isnan(games.stationary_error(large, method)).all()
+    with pytest.raises(ValueError, match="FiniteSum"):
+        games.stationary_error(games.FiniteSum(lambda i, x: x, 2), method)
+
+    # GMRES that never gets there, on a system that is large enough to be left to it
+    monkeypatch.setattr(equations, "DENSE", 1)
+    monkeypatch.setattr(equations.sparse, "gmres", lambda a, b, *args, **kwargs: (np.zeros_like(b), 1))
+    with pytest.raises(equations.NotConverged, match="too close to critical"):
+        games.stationary_moments(game, games.Extragradient(0.1, 0.2, "independent"))
+    assert np.isnan(games.stationary_error(game, games.Extragradient(0.1, 0.2, "independent"))).all()

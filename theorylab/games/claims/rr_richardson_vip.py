@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ...numerics import checked
 from ...numerics.checked import Numbers
 from ..orders import Order
 from ..stationary.expansion import ConvergenceOrders
@@ -53,14 +52,12 @@ class MseBound(NamedTuple):
     neighbourhood: float
     weakness: float
 
-    @checked
     def after(self, epochs: Numbers, squared_distance: float) -> Float[np.ndarray, "*k"]:
         """The bound after `epochs`, a number or an array, from |x_0 - x*|^2 = `squared_distance`."""
         transient = self.contraction ** np.asarray(epochs, float) * squared_distance
         return np.asarray(transient + self.neighbourhood + self.weakness)
 
 
-@checked
 def step_size_cap(
     game: Any = None, *, n: int | None = None, mu: float | None = None, lipschitz_max: float | None = None
 ) -> StepSizeCap:
@@ -93,7 +90,6 @@ def step_size_cap(
     return StepSizeCap(product=cap((curvature * top) ** 2), quotient=cap((curvature / top) ** 2))
 
 
-@checked
 def mse_bound(
     game: Any = None,
     *,
@@ -138,7 +134,6 @@ def mse_bound(
     return MseBound(factor, float(neighbourhood), float(8 * weakness / known["mu"]))
 
 
-@checked
 def convergence_orders(order: Order, points: int = 1) -> ConvergenceOrders:
     """Say which powers of the step size the paper states for last iterates.
 

@@ -4,13 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from ...numerics import checked
 from ..step_sizes import _known
 
 UNSTATED = "the paper states nothing without it"
 
 
-@checked
 def contraction(game: Any = None, *, step_size: float, n: int | None = None, mu: float | None = None) -> float:
     r"""Say what an epoch makes of $E|x - x^\star|^2$, up to a neighbourhood: $1 - \gamma_1 n \mu / 2$.
 
@@ -41,7 +39,6 @@ def contraction(game: Any = None, *, step_size: float, n: int | None = None, mu:
     return float(1 - decrease)
 
 
-@checked
 def monotone_constant(
     game: Any = None,
     *,

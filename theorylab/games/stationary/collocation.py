@@ -9,7 +9,6 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
-from ...numerics import checked
 from ..epochs import EpochMethod
 from . import laws
 from .subsets import reshuffled_law
@@ -30,7 +29,6 @@ class Expectation(NamedTuple):
     error: Values
 
 
-@checked
 def stationary_expectation(
     game: Any,
     method: Any,
@@ -179,7 +177,7 @@ def _check(game, method, interval, nodes):
         )
     if method.remember(game, x) is not None:
         raise ValueError(f"method is a {type(method).__name__}, whose state is more than x: take one without memory")
-    if any(callable(getattr(method, name)) for name in method.steps):
+    if any(callable(getattr(method, name)) for name in method.step_sizes):
         raise ValueError("method has step sizes that follow a schedule, so that nothing is stationary: pass numbers")
     if method.noise_site != "none":
         raise ValueError(f"noise_site = {method.noise_site!r}: collocation has no smoothing; take 'none'")

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.sparse import linalg as sparse
 
-from ...numerics import spectral_radius
+from ...numerics.spectra import spectral_radius
 from .laws import Law
 
 STABLE = 1 - 1e-12
@@ -16,6 +16,10 @@ DENSE = 60
 """Second-moment maps of at most this size are solved as matrices, larger ones by Krylov methods."""
 CLUSTERED = 1000
 """Up to this size the spectrum of one whose leading eigenvalues are too close for these methods is taken whole."""
+
+
+class NotConverged(RuntimeError):
+    """A large system of stationary equations whose iteration did not converge."""
 
 
 class Stationary(NamedTuple):
@@ -46,7 +50,7 @@ def stationary(law: Law) -> Stationary:
 
     **Returns** `Stationary`.
 
-    **Raises** `RuntimeError` where a large system did not converge, for a map too close to critical.
+    **Raises** `NotConverged` where a large system did not converge, for a map too close to critical.
 
     **Source**: derived here; checked against Kronecker products over the enumeration of all orders.
     """
@@ -170,7 +174,7 @@ def _solver(second_map, drift, shift=1.0, throw=True):
         floor = 8 * float(np.finfo(float).eps) * float(np.linalg.norm(rough))
         found, failed = sparse.gmres(residual, packed, rough, M=close, rtol=1e-13, atol=floor, restart=100, maxiter=20)
         if failed and throw:
-            raise RuntimeError(
+            raise NotConverged(
                 "GMRES for the second moment did not converge: the map is too close to critical; take a larger step "
                 f"size or a game of dimension below {math.isqrt(2 * DENSE)}"
             )

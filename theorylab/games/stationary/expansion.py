@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ...numerics import checked
 from ..affine import AffineGame
 from ..orders import Order
 
@@ -19,7 +18,6 @@ class ConvergenceOrders(NamedTuple):
     mse: float | None
 
 
-@checked
 def bias_expansion(game: Any, order: Order = "reshuffle") -> tuple[Vector, Vector]:
     r"""Find the coefficients of $E x - x^\star = c_1 \gamma + c_2 \gamma^2 + O(\gamma^3)$ at the ends of epochs.
 
@@ -73,7 +71,6 @@ def bias_expansion(game: Any, order: Order = "reshuffle") -> tuple[Vector, Vecto
     return first, np.linalg.solve(visits, right)
 
 
-@checked
 def extragradient_bias(game: Any, extrapolation_step: float) -> Vector:
     r"""Find the bias of same-sample extragradient under independent draws, at every step size.
 
@@ -102,7 +99,6 @@ def extragradient_bias(game: Any, extrapolation_step: float) -> Vector:
     return extrapolation_step * np.linalg.solve(a.mean(axis=0) - extrapolation_step * squares, products)
 
 
-@checked
 def convergence_orders(order: Order, points: int = 1, *, affine: bool = True) -> ConvergenceOrders:
     r"""Say with which powers of the step size errors vanish at the ends of epochs, for generic smooth games.
 

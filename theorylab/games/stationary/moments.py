@@ -1,5 +1,6 @@
 """Where a method with constant steps settles on an affine game: stationary moments, and averages over time."""
 
+import contextlib
 import dataclasses
 import math
 from typing import Any, NamedTuple
@@ -7,12 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ...numerics import Key, checked, richardson_weights, spectral_radius
+from ...numerics.checked import Key
+from ...numerics.extrapolation import richardson_weights
+from ...numerics.spectra import spectral_radius
 from ..richardson import Richardson
 from . import dispatch
 from .chains import draw_orders, epoch_averages
 from .commuting import is_shared, shared_law
-from .equations import STABLE, radii, stationary
+from .equations import STABLE, NotConverged, radii, stationary
 from .kept_orders import every_order, fixed_points
 from .laws import products, uniform_law
 from .subsets import reshuffled_law
@@ -52,7 +55,13 @@ class Moments(NamedTuple):
         return bool(np.isfinite(self.mse))
 
 
-@checked
+class StationaryError(NamedTuple):
+    """Where E|x - x*|^2 settles, and the factor by which an epoch multiplies it."""
+
+    mse: float
+    ms_contraction: float
+
+
 def stationary_moments(
     game: Any,
     method: Any,
@@ -123,7 +132,30 @@ def stationary_moments(
     return found._replace(mean=np.asarray(game.solution, float) + found.mean)
 
 
-@checked
+def stationary_error(game: Any, method: Any) -> StationaryError:
+    """Find where E|x - x*|^2 settles and how an epoch multiplies it: numbers to lay over runs, nan where not exact.
+
+    **Arguments**: `game` and `method`, as in `stationary_moments`.
+
+    **Returns** `mse` and `ms_contraction`, those of `stationary_moments`; nan where they are beyond exact computation,
+    or where the map is so close to critical that the iteration for its second moment does not converge.
+
+    **Raises** `ValueError` as `stationary_moments` does, but for a case that has no exact answer.
+
+    **Source**: derived here; see `stationary_moments`.
+
+        >>> import theorylab as tl
+        >>> game = tl.games.AffineGame([[[1.0]], [[1.0]]], [[1.0], [-1.0]])
+        >>> error = tl.games.stationary_error(game, tl.games.GradientDescentAscent(0.5, order="independent"))
+        >>> round(error.mse, 12), error.ms_contraction
+        (0.333333333333, 0.0625)
+    """
+    with contextlib.suppress(NotConverged):
+        if moments := _exact(game, method):
+            return StationaryError(moments.mse, moments.ms_contraction)
+    return StationaryError(math.nan, math.nan)
+
+
 def clt_covariance(game: Any, method: Any) -> Float[np.ndarray, "d d"]:
     r"""Find the covariance $\Gamma$ of the limit $T^{-1/2} \sum_{t \le T} (x_t - E x) \to N(0, \Gamma)$ over epochs.
 

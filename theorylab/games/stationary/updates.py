@@ -9,7 +9,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Float, Int
 
-from ...numerics import richardson_weights
+from ...numerics.extrapolation import richardson_weights
 from ..affine import AffineGame
 from ..epochs import EpochMethod, noise_level
 from ..richardson import Richardson
@@ -102,7 +102,7 @@ def affine_epoch(game: Any, method: Any) -> AffineEpoch:
             f"method is a {type(inner).__name__}: pass GradientDescentAscent, Extragradient or another epoch method, "
             "or Richardson of one"
         )
-    if any(callable(getattr(inner, name)) for name in inner.steps):
+    if any(callable(getattr(inner, name)) for name in inner.step_sizes):
         raise ValueError("method has step sizes that follow a schedule, so that nothing is stationary: pass numbers")
     multipliers = method.multipliers if isinstance(method, Richardson) else (1.0,)
     with jax.enable_x64(True):

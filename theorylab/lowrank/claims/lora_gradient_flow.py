@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ...numerics import checked
 from ...numerics.checked import Numbers
 from ..lora.scalar import check_positive
 
@@ -23,7 +22,6 @@ class Phases(NamedTuple):
     decay: Float[np.ndarray, "*directions"]
 
 
-@checked
 def phases(delta: Numbers, w1: Numbers, w2: Numbers, a1: Numbers, *, printed: bool = False) -> Phases:
     r"""State Theorem 4.1 for directions of a spectral start: two phases, with rates.
 
@@ -68,7 +66,6 @@ class Alignment(NamedTuple):
     imbalance: Any
 
 
-@checked
 def alignment(w1: Numbers, w2: Numbers) -> Alignment:
     r"""State Theorem C.1 and Claim 3.2: how far small Gaussian starts align, by powers of their scale $\alpha$.
 

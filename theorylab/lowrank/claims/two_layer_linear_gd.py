@@ -6,13 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import ArrayLike, Float, Real
 
-from ...numerics import checked
 from ...numerics.checked import Numbers, finite
 from ..certificates import imbalance_certificate, spectra, spectral_margin
 from ..matrix_losses import MatrixLoss
 
 
-@checked
 def certificate(W1: ArrayLike, W2: ArrayLike, margin: Sequence | None = None) -> tuple[float, float]:
     r"""State the bounds $\alpha_1$ and $\alpha_2$: those of `imbalance_certificate`, with one margin in both roots.
 
@@ -64,12 +62,10 @@ class Descent(NamedTuple):
     c: float = 0.5
     d: float = 2.0
 
-    @checked
     def pl(self, step_size: Numbers) -> Float[np.ndarray, "*eta"]:
         r"""$\bar\mu = \mu(\alpha_1 + 2\alpha_2(1 - e^{\eta_0^c}))$, below every $\mu_t$."""
         return np.asarray(self.mu * (self.alpha1 - 2 * self.alpha2 * np.expm1(np.asarray(step_size, float) ** self.c)))
 
-    @checked
     def smoothness(self, step_size: Numbers, t: Numbers = 0) -> Float[np.ndarray, "*eta"]:
         r"""$\bar K_t$, above every $K_t$, for steps t; it falls to $Ke^{\eta_0^c}\alpha_2$."""
         eta, t, K = np.asarray(step_size, float), np.asarray(t, float), self.lipschitz
@@ -79,13 +75,11 @@ class Descent(NamedTuple):
         early = np.sqrt(2 * K * self.excess * rho**t) + 6 * K**2 * self.beta2 * self.excess * eta**2 * growth**t
         return np.asarray(early + K * np.exp(eta**self.c) * self.alpha2 * late)
 
-    @checked
     def contraction(self, step_size: Numbers) -> Float[np.ndarray, "*eta"]:
         r"""$\bar\rho(\eta_0, 0) = 1 - 2\bar\mu\eta_0 + \bar\mu\bar K_0\eta_0^2$."""
         eta, pl = np.asarray(step_size, float), self.pl(step_size)
         return np.asarray(1 - 2 * pl * eta + pl * self.smoothness(eta) * eta**2)
 
-    @checked
     def window(self, step_size: float) -> tuple[float, float]:
         r"""Lemma 3.1: $\alpha_1 + 2\alpha_2(1 - e^{\eta_0^c}) \le a_t$ and $s_t \le \alpha_2e^{\eta_0^c}$, always."""
         return float(self.pl(step_size)) / self.mu, float(self.alpha2 * np.exp(step_size**self.c))
@@ -108,7 +102,6 @@ class Descent(NamedTuple):
         return _root(second, float(grid[above[0] - 1]), float(grid[above[0]]))
 
 
-@checked
 def descent(
     W1: Real[ArrayLike, "n h"],
     W2: Real[ArrayLike, "m h"],

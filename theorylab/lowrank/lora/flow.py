@@ -11,9 +11,9 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, ScalarLike
 
-from ...numerics import checked, floating, integrate
+from ...numerics.arrays import floating
 from ...numerics.checked import Numbers
-from ...numerics.flow import check_times
+from ...numerics.flow import check_times, integrate
 from ..problems import check_rank
 
 REDUCTIONS = ("auto", "never")
@@ -60,7 +60,6 @@ class TwoLayerLoraSolution(eqx.Module):
     steps: Int[Array, "*lanes"]
 
 
-@checked
 def lora_flow(
     difference: Numbers,
     A0: ArrayLike,
@@ -125,7 +124,6 @@ def lora_flow(
         )
 
 
-@checked
 def two_layer_lora_flow(
     W1: ArrayLike,
     W2: ArrayLike,
@@ -169,7 +167,6 @@ def two_layer_lora_flow(
         return _solve_layers(W1, W2, target, adapters, jnp.asarray(ts), rtol, atol)
 
 
-@checked
 def spectral_init(W1: ArrayLike, W2: ArrayLike, target: ArrayLike, rank: int, scale: ArrayLike) -> Adapters:
     r"""Make adapters with B = 0 and the rows of A along what full fine-tuning would move first.
 

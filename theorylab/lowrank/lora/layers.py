@@ -11,14 +11,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
-from ...numerics import Key, checked, normal
+from ...numerics.checked import Key
+from ...numerics.draws import normal
 from ..problems import check_rank
 from .flow import spectral_pair
 
 STARTS = ("spectral", "standard")
 
 
-@checked
 class LoraLinear(eqx.Module):
     r"""A linear layer with a low-rank adapter beside its weight: $y = Wx + sB(Ax) + c$.
 
@@ -45,7 +45,6 @@ class LoraLinear(eqx.Module):
         return y + self.scaling * (self.B @ (self.A @ x.reshape(-1))).reshape(y.shape)
 
 
-@checked
 def lorafy(
     model: PyTree,
     rank: int,
@@ -129,7 +128,6 @@ def lorafy(
     return eqx.tree_at(lambda tree: _linears(where(tree)), model, replaced)
 
 
-@checked
 def adapters_only(model: PyTree) -> PyTree:
     """Mark the adapters of a model: True for A and B of every `LoraLinear`, False for all else.
 
@@ -160,7 +158,6 @@ def adapters_only(model: PyTree) -> PyTree:
     return jax.tree.map(mark, model, is_leaf=_is_lora)
 
 
-@checked
 def merge_adapters(model: PyTree) -> PyTree:
     """Add every adapter of a model to its weight, W + s B A: plain linear layers again, at their old cost.
 
@@ -183,7 +180,6 @@ def merge_adapters(model: PyTree) -> PyTree:
     return _replace_adapted(model, merged)
 
 
-@checked
 def unmerge_adapters(merged: PyTree, adapted: PyTree) -> PyTree:
     """Take the adapters of a merged model out of its weights once more, to go on with their training.
 
@@ -217,7 +213,6 @@ def unmerge_adapters(merged: PyTree, adapted: PyTree) -> PyTree:
     return jax.tree.map(restore, places, merged, adapted, is_leaf=lambda node: isinstance(node, bool))
 
 
-@checked
 def kernel_adapters(
     kernel: Array,
     rank: int,

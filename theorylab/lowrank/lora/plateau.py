@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import ArrayLike, Float, Real
 
-from ...numerics import checked
 from ...numerics.checked import Numbers, finite
 from ...numerics.flow import check_times
 from .flow import Four, check_adapters
@@ -37,7 +36,6 @@ class _Layers(NamedTuple):
     a2: float
 
 
-@checked
 def rank_one_lora_flow(
     W1: Real[ArrayLike, "h n"],
     W2: Real[ArrayLike, "m h"],

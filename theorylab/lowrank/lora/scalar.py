@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
-from ...numerics import checked
 from ...numerics.checked import Numbers
 from ...numerics.flow import check_times, integrate
 
@@ -22,7 +21,6 @@ class ScalarLora(NamedTuple):
     loss: Float[Array, "*times"]
 
 
-@checked
 def scalar_lora_flow(
     delta: ScalarLike,
     w1: ScalarLike,
@@ -83,7 +81,6 @@ def _scalar_gap(delta, w1, w2, p1, p2):
     return delta - w2 * p1 - w1 * p2 - p1 * p2
 
 
-@checked
 def scalar_invariant(
     w1: ArrayLike, w2: ArrayLike, a1: ArrayLike, a2: ArrayLike, b1: ArrayLike, b2: ArrayLike
 ) -> Float[np.ndarray, "*times"]:
@@ -115,7 +112,6 @@ def _potential(w, a, sinh):
     return w * np.arcsinh(sinh) + (a * sinh) ** 2 / 2
 
 
-@checked
 def scalar_final_point(delta: float, w1: float, w2: float, a1: float, a2: float) -> tuple[float, float]:
     r"""Find where `scalar_lora_flow` ends, $(p_1, p_2)$ with $w_2p_1 + w_1p_2 + p_1p_2 = \delta$, without an ODE.
 
@@ -152,7 +148,6 @@ def scalar_final_point(delta: float, w1: float, w2: float, a1: float, a2: float)
     return float(product(a1, angle)), float(product(a2, partner(angle)))
 
 
-@checked
 def escape_time(delta: float, w1: float, w2: float, a1: float, a2: float, fraction: float = 0.01) -> float:
     r"""Find when the linear phase has explained a share of the difference: the end of the first plateau.
 

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float, Real
 
-from ...numerics import Estimate, checked, loglog_slope
 from ...numerics.checked import Numbers, finite
+from ...numerics.estimate import Estimate
+from ...numerics.slopes import loglog_slope
 from .flow import Adapters, Four, two_layer_lora_flow
 
 
@@ -19,7 +20,6 @@ class GrowthRates(NamedTuple):
     layer2: Float[np.ndarray, " k"]
 
 
-@checked
 def growth_rates(W1: Real[ArrayLike, "h n"], W2: Real[ArrayLike, "m h"], target: Real[ArrayLike, "m n"]) -> GrowthRates:
     r"""Compute how fast adapters grow: $[B_1; A_1^T]$ as $e^{\lambda t}$, $\lambda$ a singular value of $W_2^T\Delta$.
 
@@ -42,7 +42,6 @@ def growth_rates(W1: Real[ArrayLike, "h n"], W2: Real[ArrayLike, "m h"], target:
     return GrowthRates(*(np.linalg.svd(g, compute_uv=False) for g in _negative_gradients(W1, W2, target)))
 
 
-@checked
 def linear_phase(
     W1: Real[ArrayLike, "h n"],
     W2: Real[ArrayLike, "m h"],
@@ -88,7 +87,6 @@ def linear_phase(
     return Adapters(*found)
 
 
-@checked
 def adapter_invariant(
     A: Real[ArrayLike, "*times rank n"], B: Real[ArrayLike, "*times m rank"]
 ) -> Float[np.ndarray, "*times rank rank"]:
@@ -108,7 +106,6 @@ def adapter_invariant(
     return np.swapaxes(B, -1, -2) @ B - A @ np.swapaxes(A, -1, -2)
 
 
-@checked
 def misalignment(
     A: Real[ArrayLike, "*times rank n"],
     B: Real[ArrayLike, "*times m rank"],
@@ -147,7 +144,6 @@ def misalignment(
     return np.asarray(np.linalg.norm(U - T @ (T.T @ U), axis=(-2, -1)) / np.sqrt(k))
 
 
-@checked
 def fine_tuning_misalignment(
     W1: Real[ArrayLike, "h n"], W2: Real[ArrayLike, "m h"], target: Real[ArrayLike, "m n"]
 ) -> float:
@@ -175,7 +171,6 @@ def fine_tuning_misalignment(
     return float(np.linalg.norm(turned) / size) if size > 0 else 0.0
 
 
-@checked
 def loss_rate(
     W1: Real[ArrayLike, "h n"], W2: Real[ArrayLike, "m h"], target: Real[ArrayLike, "m n"], adapters: Four
 ) -> float:
@@ -206,7 +201,6 @@ class FinalLosses(NamedTuple):
     exponent: Estimate
 
 
-@checked
 def final_losses(
     W1: ArrayLike,
     W2: ArrayLike,

@@ -6,7 +6,11 @@ from .checks import estimated as estimated
 from .checks import ordered as ordered
 from .checks import power as power
 from .checks import printed as printed
+from .checks import ratio as ratio
 from .figures import curves as curves
 from .figures import drawn as drawn
+from .figures import guide as guide
 from .races import race as race
+from .tables import cases as cases
+from .tables import predict as predict
 from .tables import tabulate as tabulate

@@ -125,14 +125,36 @@ def agrees(samples: Quantity, theory: Quantity, *, over: str = "seed", quantity:
     return check
 
 
+def ratio(value: Quantity, along: str, of: Any, to: Any, *, over: str = "seed") -> Callable[[Any], Estimate]:
+    """Take the means of draws at labels of a dimension over those at others, as independent estimates.
+
+    **Arguments**: `value`, with the dimensions `along` and `over`; `of` and `to`, labels, or lists: two lists are taken
+    in pairs.
+
+    **Returns** a `Quantity`, an `Estimate`, for `estimated` and `ordered`.
+
+        >>> import theorylab.papers.kit as kit, xarray
+        >>> dataset = xarray.Dataset({"error": (("seed", "rule"), [[1.0, 4.0], [3.0, 4.0]])}, {"rule": ["a", "b"]})
+        >>> float(kit.ratio("error", "rule", "a", "b")(dataset).value)
+        0.5
+    """
+
+    def taken(dataset: Any) -> Estimate:
+        found = Estimate.of(_read(dataset, value), over)
+        parts = [Estimate(*(part.sel({along: at}).drop_vars(along) for part in found)) for at in (of, to)]
+        return parts[0] / parts[1]
+
+    return taken
+
+
 def ordered(
     value: Quantity, along: str, direction: Literal["falls", "rises"], *, over: str = "seed", quantity: str
 ) -> Check:
     """Check that numbers fall, or rise, from each place along a dimension to the next.
 
     **Arguments**: `value`, with the dimension `along`, in whose order it goes; where it has the dimension `over` too,
-    its draws are compared in pairs and judged by their spread, otherwise it is exact; `direction`; `quantity`, what
-    falls or rises, in words.
+    its draws are compared in pairs and judged by their spread; an `Estimate` by its errors, independent at each place;
+    otherwise it is exact; `direction`; `quantity`, what falls or rises, in words.
 
     **Returns** a `Check` of the change that is nearest to breaking it.
 
@@ -146,9 +168,15 @@ def ordered(
 
     def check(dataset: Any) -> Verdict:
         values = _read(dataset, value)
-        change = values.isel({along: slice(1, None)}).drop_vars(along, errors="ignore") - values.isel(
-            {along: slice(None, -1)}
-        ).drop_vars(along, errors="ignore")
+        parts = values if isinstance(values, Estimate) else (values,)
+        later, earlier = (
+            [part.isel({along: places}).drop_vars(along, errors="ignore") for part in parts]
+            for places in (slice(1, None), slice(None, -1))
+        )
+        if isinstance(values, Estimate):
+            moved = Estimate(*later) - Estimate(*earlier)
+            return estimated(lambda _: moved, relation, 0.0, quantity=quantity)(dataset)
+        change = later[0] - earlier[0]
         kind = estimated if over in change.dims else bounded
         more: Any = {"over": over} if over in change.dims else {}
         return kind(lambda _: change, relation, 0.0, quantity=quantity, **more)(dataset)

@@ -5,6 +5,8 @@ from typing import Any
 
 import theorylab.engine as tl
 
+from .tables import predict
+
 
 def race(
     build: Callable[..., Any],
@@ -17,12 +19,14 @@ def race(
     settle: float = 0.25,
     rows: int = 40,
     also: Any = (),
+    theory: Callable[[Any, Any], Any] | None = None,
 ) -> Any:
     """Run methods against each other, and keep the path of some numbers and where each of them settles.
 
     **Arguments**: `build`, `over`, `seeds`, `key`, `steps`, as in `tl.sweep`; `record`, functions of (problem, state)
     by name; `settle`, the share of the steps at the end whose mean is where a number settles, 0 for none; `rows`, about
-    how many steps are kept; `also`, further `tl.Record`s.
+    how many steps are kept; `also`, further `tl.Record`s; `theory`, of (problem, method), such as
+    `games.stationary_error`, whose numbers stand beside the runs (see `predict`).
 
     **Returns** the `xarray.Dataset` of the sweep: the path of `record` under its names, its means `<name>_settled`, and
     the `status` of every lane.
@@ -41,4 +45,5 @@ def race(
         after = steps - int(settle * steps)
         means = {f"{name}_settled": tl.Mean(function, after=after) for name, function in record.items()}
         records.append(tl.Record(tl.every(1), **means))
-    return tl.sweep(build, over=over, seeds=seeds, key=key, steps=steps, record=records)
+    dataset = tl.sweep(build, over=over, seeds=seeds, key=key, steps=steps, record=records)
+    return dataset if theory is None else dataset.merge(predict(theory, build, over), compat="no_conflicts")

@@ -21,6 +21,7 @@ PAPER = Paper(
     year=2025,
     arxiv="2503.06982",
     room="lowrank",
+    core="LoRA's gradient flow",
     source_quality="full text read: statements, experiments, figures; proofs skimmed; no public code found; networks"
     " pretrained on ImageNet stood in for by a small network on digits",
     setting="Two frozen layers $W_2W_1$ get adapters, $(W_2 + B_2A_2)(W_1 + B_1A_1)$, trained by gradient flow on the"

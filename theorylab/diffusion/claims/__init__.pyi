@@ -1,0 +1,1 @@
+from . import ddpm_multitoken_gmm as ddpm_multitoken_gmm

@@ -1,0 +1,1 @@
+"""One run: lanes of one program, from where they start to where they stop."""

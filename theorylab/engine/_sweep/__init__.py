@@ -1,0 +1,1 @@
+"""Many runs: what a sweep goes over, which of its lanes run together, and who runs them."""
