@@ -22,9 +22,6 @@ def descend(rule, lanes, dims, last) -> Any:
 
     Lanes go by two dimensions, the last of which has so many places.
     """
-    import jax
-    import jax.numpy as jnp
-
     from theorylab.lowrank.two_layer import LocalTerms, local_terms
 
     def build(key, *, lane):
@@ -38,8 +35,8 @@ def descend(rule, lanes, dims, last) -> Any:
         terms = local_terms(W1, W2, loss, G, problem.lipschitz, "local" if rule == "local" else "paper")
         return {"loss": loss} | terms._asdict()
 
-    cases = tl.Cases(jax.tree.map(lambda *leaves: jnp.stack(leaves), *lanes))
-    found = tl.sweep(build, over={"lane": cases}, key=0, steps=STEPS, record=tl.Record(tl.every(1), at=watch))
+    record = tl.Record(tl.every(1), at=watch)
+    found = tl.sweep(build, over={"lane": kit.cases(lanes)}, key=0, steps=STEPS, record=record)
     names = {f"at.{name}": name for name in ("loss", *LocalTerms._fields)}
     found = found[["status", *names]].rename(names).squeeze("seed", drop=True).drop_vars("lane")
     return found.coarsen(lane=last).construct(lane=dims)
