@@ -19,7 +19,7 @@ STEPS = 4
 
 
 def check_method(method: Method, problem: Any, x0: PyTree | None = None, *, key: Key = 0) -> None:
-    r"""Checks that a method keeps what the engine asks of it, on a problem of your choice, and names what it breaks.
+    r"""Check that a method keeps what the engine asks of it, on a problem of your choice, and name what it breaks.
 
     In this order: hyper-parameters, problem and start may be traced; the state is a fixed point of `step`; `readout`
     gives arrays; all draws come from the key; lanes under `vmap` are the lanes of a loop; `solve` gives the same whole,
@@ -28,9 +28,9 @@ def check_method(method: Method, problem: Any, x0: PyTree | None = None, *, key:
     **Arguments**: `method`; `problem`, a small one, since four steps run some ten times; `x0`, a start, which a problem
     with `initial` need not have; `key`, a key or a seed.
 
-    **Raises** `TypeError` or `ValueError` for the first promise that does not hold, with the cure.
+    **Returns** None, where every promise holds.
 
-    **Source**: derived here, in the manner of scikit-learn's `check_estimator`.
+    **Raises** `TypeError` or `ValueError` for the first promise that does not hold, with the cure.
 
         >>> import jax.numpy as jnp, theorylab as tl
         >>> class Halve(tl.Method):
