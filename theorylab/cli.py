@@ -1,4 +1,4 @@
-"""The command line: `theorylab list | show | run | check | cite | doctor`."""
+"""The command line: `theorylab list | show | run | check | cite | doctor | new`."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import tyro
 from tyro.conf import Positional
@@ -174,7 +174,31 @@ class Doctor:
         return 1 if findings["problems"] else 0
 
 
-COMMANDS = {"list": List, "show": Show, "run": Run, "check": Check, "cite": Cite, "doctor": Doctor}
+@dataclass(frozen=True)
+class New:
+    """Write a skeleton into a clone: `theorylab new paper <room> <slug>`, or `theorylab new room <name>`."""
+
+    what: Positional[Literal["paper", "room"]]
+    names: Positional[tuple[str, ...]]
+    """of a paper, its room and its slug; of a room, its name"""
+    root: Path = Path()
+    """the clone"""
+
+    def __call__(self) -> int:
+        from theorylab.report.new import new_paper, new_room
+
+        if len(self.names) != {"paper": 2, "room": 1}[self.what]:
+            raise UnknownName("new what? `theorylab new paper <room> <slug>`, or `theorylab new room <name>`")
+        try:
+            written = (new_paper if self.what == "paper" else new_room)(*self.names, root=self.root)
+        except ValueError as error:
+            raise UnknownName(str(error)) from None
+        for path in written:
+            print(path)
+        return 0
+
+
+COMMANDS = {"list": List, "show": Show, "run": Run, "check": Check, "cite": Cite, "doctor": Doctor, "new": New}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -311,7 +311,7 @@ def _text(item: Any) -> str:
 def _markdown(item: Any, links: dict[str, str], package: str) -> str:
     """A docstring with its examples fenced, and the public names that it speaks of linked."""
     own = signature(item).parameters if _is_code(item) and not _is_exception(item) else ()
-    text = re.sub(r"^( {4,}>>> .*\n?(?:^ {4,}\S.*\n?)*)+", _fenced, _text(item) + "\n", flags=re.MULTILINE)
+    text = re.sub(r"^( *>>> .*\n?(?:^ *\S.*\n?)*)+", _fenced, _text(item) + "\n", flags=re.MULTILINE)
 
     def linked(match: re.Match[str]) -> str:
         word = match[1]

@@ -55,6 +55,7 @@ KERNELS = {
         lambda x: tl.diffusion.DiT((5, 3), width=4, depth=1, heads=1, key=KEY)(x, 1), (POINTS[0],), heavy=True
     ),
     "attention_population_limit": Kernel(),
+    "attention_errors": Kernel(smooth=False),
     "attention_weights": Kernel(),
     "bayes_denoiser": Kernel(
         lambda means, x: tl.diffusion.bayes_denoiser(_mixture(means), _schedule(x))(x, 1), (COVARIANCE, POINTS[0])
@@ -101,10 +102,8 @@ KERNELS = {
 HOST = {
     "draws": "counter_normal draw_levels orthogonal_patterns",
     "loop": "fit",
-    "theory": "bayes_risk bayes_risks first_gradient ideal_risk ideal_risks ideal_scales initial_risk initial_risks "
-    "initial_scales limit_first_gradient oracle_risk oracle_risks oracle_start scale_contraction "
-    "score_error tokens_required claimed_conditions claimed_frequencies claimed_iterations "
-    "claimed_mean_error claimed_same_pattern_mass claimed_same_pattern_score claimed_score_error",
+    "theory": "bayes_risk first_gradient ideal_risk ideal_scales initial_risk initial_scales limit_first_gradient"
+    " oracle_risk oracle_start scale_contraction score_error tokens_required",
     "wrapper": "reparametrise",
 }
 """Public functions that are no kernels."""

@@ -114,6 +114,9 @@ def _optimised(x):
 
 
 KERNELS = {
+    "squared_distance": Kernel(
+        lambda A, x: tl.games.squared_distance(tl.games.AffineGame(A, A[:, 0]), x), (GAMES, GAMES[0, 0])
+    ),
     "AffineGame": Kernel(lambda A: tl.games.AffineGame(A, A[:, 0]).operator(A[0, 0]), (GAMES,)),
     "extragradient_optimiser": Kernel(_optimised, (jnp.ones(3),)),
     "min_max": Kernel(
@@ -132,7 +135,7 @@ HOST = {
     "problem": "adversarial_logistic_game bilinear_game convex_concave_game quadratic_game quasi_monotone_game"
     " quasi_strongly_monotone_game robust_least_squares_game robust_logistic_game wgan_mean_game",
     "theory": "bias_expansion clt_covariance convergence_orders extragradient_bias stationary_expectation"
-    " stationary_moments step_sizes.affine step_sizes.constants step_sizes.decreasing step_sizes.double"
-    " step_sizes.monotone step_sizes.strongly_monotone",
+    " stationary_error stationary_moments step_sizes.affine step_sizes.constants step_sizes.decreasing"
+    " step_sizes.double step_sizes.monotone step_sizes.strongly_monotone",
 }
 """Public functions that are no kernels."""

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from theorylab.numerics import Estimate
 from theorylab.papers import Claim, Experiment, Paper, Verdict
 
 CLAIM = Claim("slope", "it rises", "derived here", lambda dataset: Verdict.compare(1, "==", 1))
@@ -61,13 +62,13 @@ def test_compare(measured, relation, predicted, tolerance, verdict):
 )
 def test_estimate(measured, relation, predicted, error, verdict):
     """Three standard errors decide; an error larger than the prediction decides nothing."""
-    assert Verdict.estimate(measured, relation, predicted, error).verdict == verdict
+    assert Verdict.estimate(Estimate(measured, error), relation, predicted).verdict == verdict
 
 
 def test_estimate_errs_at_three_sigma():
     """A true inequality at its border is decided wrongly as often as a Gaussian passes three sigma on one side."""
     samples = np.random.default_rng(0).normal(1.0, 0.1, 20_000)
-    wrong = np.mean([Verdict.estimate(m, "<=", 1.0, 0.1).verdict != "undecided" for m in samples])
+    wrong = np.mean([Verdict.estimate(Estimate(m, 0.1), "<=", 1.0).verdict != "undecided" for m in samples])
     rate = 0.0027  # both sides together
     assert abs(wrong - rate) < 4 * np.sqrt(rate / len(samples))  # four standard errors of a frequency
 
@@ -77,7 +78,7 @@ def test_few_draws_err_as_rarely():
     draws = np.random.default_rng(0).normal(1.0, 0.01, (4000, 3))
     errors = draws.std(axis=1, ddof=1) / np.sqrt(3)
     refused = [
-        Verdict.estimate(m, "==", 1.0, s, draws=3).verdict == "fails"
+        Verdict.estimate(Estimate(m, s), "==", 1.0, draws=3).verdict == "fails"
         for m, s in zip(draws.mean(1), errors, strict=True)
     ]
     assert np.mean(refused) < 0.0027 + 4 * np.sqrt(0.0027 / len(draws))  # four standard errors of a frequency
@@ -138,18 +139,21 @@ def test_status_is_the_worst(expected, status):
 def test_a_verdict_knows_whether_it_may_err():
     """Numbers of rounding do not, estimates do: also one that is undecided."""
     assert not Verdict.compare(1.0, "<=", 1.0).statistical
-    assert Verdict.estimate(1.0, "<=", 1.0, 0.1).statistical and Verdict.worst([np.nan], "<=", 1, [1.0]).statistical
+    assert (
+        Verdict.estimate(Estimate(1.0, 0.1), "<=", 1.0).statistical
+        and Verdict.worst(Estimate([np.nan], [1.0]), "<=", 1).statistical
+    )
     assert Verdict.agree(np.ones((3, 1)), [1.0]).statistical and Verdict.agree(np.ones((3, 1)), [np.nan]).statistical
 
 
 def test_worst_is_the_weakest_link():
     """It holds when all hold; one that is undecided or not a number makes the whole undecided."""
-    assert Verdict.worst([[0.1, 0.5]], "<=", 1, [[0.01, 0.1]]).verdict == "holds"
-    assert Verdict.worst([0.1, 0.9], "<=", 1, [0.01, 0.1]).verdict == "undecided"
-    assert Verdict.worst([3.0, 2.0, 0.5], ">=", 1, [0.1] * 3).verdict == "fails"
-    assert Verdict.worst([0.1, np.nan], "<=", 1, [0.01, 0.01]).verdict == "undecided"
+    assert Verdict.worst(Estimate([[0.1, 0.5]], [[0.01, 0.1]]), "<=", 1).verdict == "holds"
+    assert Verdict.worst(Estimate([0.1, 0.9], [0.01, 0.1]), "<=", 1).verdict == "undecided"
+    assert Verdict.worst(Estimate([3.0, 2.0, 0.5], [0.1] * 3), ">=", 1).verdict == "fails"
+    assert Verdict.worst(Estimate([0.1, np.nan], [0.01, 0.01]), "<=", 1).verdict == "undecided"
     with pytest.raises(ValueError, match="no worst side"):
-        Verdict.worst([1.0], "==", 1, [0.1])
+        Verdict.worst(Estimate([1.0], [0.1]), "==", 1)
 
 
 def test_agree_errs_as_often_as_it_says():

@@ -96,6 +96,12 @@ def digest_of(path):
     return sorted((each.name, digests._read(each)[0]) for each in digests.covered([path]))
 
 
+MINE = """import theorylab.games as games
+games.A
+Experiment("line", seconds={"small": 1.5})
+"""
+
+
 @pytest.mark.parametrize(
     ("name", "text", "same"),
     [
@@ -106,11 +112,13 @@ def digest_of(path):
         ("engine/__init__.pyi", TREE["engine/__init__.pyi"] + "\nfrom .other import new as new", True),
         ("engine/other.py", "new = 1", True),
         ("games/wide.py", "class Wide: ...", True),
+        ("papers/mine.py", MINE.replace("1.5", "2.5"), True),  # what a run took
+        ("papers/mine.py", MINE.replace("line", "curve"), False),
         ("games/matrices.py", TREE["games/matrices.py"].replace("solve(x)", "solve(-x)"), False),
     ],
 )
 def test_it_changes_with_code_alone(tree, name, text, same):
-    path = tree("papers/mine.py", "import theorylab.games as games\ngames.A")
+    path = tree("papers/mine.py", MINE)
     before = digest_of(path)
     tree(name, text)
     assert (digest_of(path) == before) == same

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -73,9 +74,9 @@ def attention_errors(
             same_pattern_mass(A, labels),
         )
 
-    # blocks whose arrays stay in the cache
-    together = max(1, min(len(x0), 2**17 // (x0.shape[1] * max(x0.shape[1:]))))
-    return lax.map(one, (diffuse(x0, t, noise, schedule), alpha_bar, t, labels, noise), batch_size=together)
+    rows = diffuse(x0, t, noise, schedule), alpha_bar, t, labels, noise
+    together = max(1, 2**17 // (x0.shape[1] * max(x0.shape[1:])))  # whose arrays stay in the cache
+    return jax.vmap(one)(rows) if together >= len(x0) else lax.map(one, rows, batch_size=together)
 
 
 def same_pattern_mass(

@@ -3,6 +3,7 @@
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from jaxtyping import Array, Float
 
 from .affine import AffineGame
 from .schedules import Power
@@ -208,7 +209,7 @@ def decreasing(*, ratio: float) -> tuple[Power, Power]:
     return Power(1.0), Power(ratio)
 
 
-def double(*, update: float, extrapolation: float) -> tuple[Power, Power]:
+def double(*, update: float | Float[Array, ""], extrapolation: float | Float[Array, ""]) -> tuple[Power, Power]:
     r"""Make the double rule: the look-ahead's step falls more slowly than the update's.
 
     $\gamma_1 = (t+19)^{-r}$ and $\gamma_2 = (t+19)^{-q}/10$, in the number t of updates.

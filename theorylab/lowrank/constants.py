@@ -78,9 +78,10 @@ def restricted_constants(
     whole, signed = _ratios(operator, rank, draws, support, key, jnp.asarray(outliers, float))
     whole, signed = np.asarray(whole, float), np.asarray(signed, float)
     chi = Estimate.jackknife(lambda whole, signed: whole.mean() / signed.mean(), whole, signed)
-    return RestrictedConstants(
-        Estimate.of(whole), Estimate.of(signed), chi, largest=float(whole.max()), smallest=float(signed.min())
-    )
+    estimates = [
+        Estimate(float(value), float(error)) for value, error in (Estimate.of(whole), Estimate.of(signed), chi)
+    ]
+    return RestrictedConstants(*estimates, largest=float(whole.max()), smallest=float(signed.min()))
 
 
 @partial(jax.jit, static_argnums=(1, 2, 3))

@@ -190,7 +190,7 @@ def late_loss(residual: ArrayLike, F: ArrayLike, G: ArrayLike, step_size: Scalar
     (U, f, _), (V, g, _) = (np.linalg.svd(factor) for factor in (F, G))
     rates = np.add.outer(*(np.pad(one, (0, n - len(one))) ** 2 for one, n in ((f, len(F)), (g, len(G)))))
     kept = (1 - np.asarray(step_size, float) * rates) ** (2 * np.asarray(steps, float)[..., None, None])
-    return np.sum((U.T @ E @ V) ** 2 * kept, axis=(-2, -1))
+    return np.asarray(np.sum((U.T @ E @ V) ** 2 * kept, axis=(-2, -1)))
 
 
 def _at_solution(F, G, solution, true_rank):

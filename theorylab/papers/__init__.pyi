@@ -6,5 +6,4 @@ from .paper import Size as Size
 from .registry import find as find
 from .registry import slugs as slugs
 from .verdict import Verdict as Verdict
-from .verdict import mean_and_error as mean_and_error
 from .words import plain as plain

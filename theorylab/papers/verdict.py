@@ -100,10 +100,9 @@ class Verdict:
     @classmethod
     def estimate(
         cls,
-        measured: Estimate | SupportsFloat,
+        measured: Estimate,
         relation: Relation,
         predicted: SupportsFloat,
-        standard_error: SupportsFloat = 0.0,
         *,
         draws: int | None = None,
         quantity: str = "",
@@ -115,8 +114,7 @@ class Verdict:
         `==` fails when $|m - p| > \tau$, and otherwise holds if the estimate could have told $p$ from zero,
         $\tau \le |p|$; if it could not, it is undecided.
 
-        **Arguments**: `measured` $m$, an `Estimate`, or a number whose `standard_error` $s \ge 0$ stands beside it;
-        `predicted` $p$, in the same unit;
+        **Arguments**: `measured`, an `Estimate` of $m$ with standard error $s \ge 0$; `predicted` $p$, in its unit;
         `draws`, how many independent normal ones m is the mean of and s was found from, where they are few: $\tau$ is
         then the quantile of Student's t that errs as rarely as $3s$ of a known s; `quantity`, what they measure.
 
@@ -132,9 +130,7 @@ class Verdict:
             ['holds', 'undecided']
         """
         one_of("relation", relation, Relation)
-        if isinstance(measured, Estimate):
-            measured, standard_error = measured
-        m, p, s = map(_finite, (measured, predicted, standard_error))
+        m, p, s = map(_finite, (measured.value, predicted, measured.standard_error))
         tau = None if s is None else s * (3 if draws is None else _student(draws))
         if m is None or p is None or tau is None:
             return cls("undecided", m, p, relation, tau, quantity, statistical=True)
@@ -149,19 +145,17 @@ class Verdict:
     @classmethod
     def worst(
         cls,
-        measured: Estimate | ArrayLike,
+        measured: Estimate,
         relation: Relation,
         predicted: ArrayLike | float | int,
-        standard_errors: ArrayLike | float | int = 0.0,
         *,
         draws: int | None = None,
         quantity: str = "",
     ) -> "Verdict":
         """The `estimate` that is nearest to breaking an inequality: it holds when all do.
 
-        **Arguments**: `measured`, an `Estimate` of an array, or an array whose `standard_errors` stand beside it;
-        `relation`, `"<="` or `">="`; `predicted`, of a shape that broadcasts with it; `draws`, as in `estimate`;
-        `quantity`, what they measure.
+        **Arguments**: `measured`, an `Estimate` of an array; `relation`, `"<="` or `">="`; `predicted`, of a shape that
+        broadcasts with it; `draws`, as in `estimate`; `quantity`, what they measure.
 
         **Returns** the `Verdict` on one of the numbers; `"undecided"` where one is not finite.
 
@@ -175,10 +169,8 @@ class Verdict:
         """
         if relation not in ("<=", ">="):
             raise ValueError(f"relation = {relation!r} has no worst side: use '<=' or '>=', or `agree` for equalities")
-        if isinstance(measured, Estimate):
-            measured, standard_errors = measured
-        together = np.broadcast_arrays(*(np.asarray(one, float) for one in (measured, predicted, standard_errors)))
-        values, borders, errors = map(np.ravel, together)
+        together = np.broadcast_arrays(*(np.asarray(one, float) for one in (*measured, predicted)))
+        values, errors, borders = map(np.ravel, together)
         most = 3 if draws is None else _student(draws)
         excess = (1 if relation == "<=" else -1) * (values - borders) + most * errors
         at = int(np.argmax(excess))  # argmax finds a nan first
@@ -213,25 +205,6 @@ class Verdict:
             return cls("undecided", None, None, "<=", None, quantity, statistical=True)
         most = _student(len(samples), z.size)
         return replace(cls.compare(z.max(), "<=", most, quantity=quantity), statistical=True)
-
-
-def mean_and_error(values: Any, dim: Any = "seed") -> tuple[Any, Any]:
-    r"""The mean of independent draws, and its standard error $s/\sqrt n$, with $s^2$ over $n - 1$.
-
-    **Arguments**: `values`, an `xarray.DataArray`; `dim`, the axis of the draws, by name, or `...` where
-    all of its entries are draws of one number.
-
-    **Returns** mean and standard error, both without that axis; a single draw has nan for its error.
-
-    **Source**: standard.
-
-        >>> import theorylab as tl, xarray
-        >>> mean, error = tl.papers.mean_and_error(xarray.DataArray([1.0, 2.0, 3.0], dims="seed"))
-        >>> print(float(mean), round(float(error), 3))
-        2.0 0.577
-    """
-    n = values.size if dim is ... else values.sizes[dim]
-    return values.mean(dim), values.std(dim, ddof=1) / np.sqrt(n)
 
 
 def one_of(name: str, value: str, words: Any) -> None:

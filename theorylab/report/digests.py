@@ -2,8 +2,8 @@
 
 The word covers the paper's own modules, what runs them, and all that these import, transitively, down to numerics: read
 from the sources, without an import. A lazy package such as `theorylab.games` counts by the modules of the names that
-are used, which its stub tells. Comments, docstrings and layout do not count, nor do versions of other packages, which a
-run records.
+are used, which its stub tells. Comments, docstrings, layout and the seconds that an experiment took do not count, nor
+do versions of other packages, which a run records.
 """
 
 import ast
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TypeGuard
 
 from theorylab.papers import Paper
 from theorylab.papers.registry import files, slugs
@@ -103,6 +104,8 @@ class _Module:
             self.words.append(type(node).__name__)
             for field in node._fields:
                 value = getattr(node, field, None)
+                if field == "keywords" and _is_experiment(node):
+                    value = [each for each in node.keywords if each.arg != "seconds"]
                 if value is not None and value != []:
                     self.words.append(field)
                     self.visit(value)
@@ -120,6 +123,10 @@ class _Module:
             self.used.setdefault(node.id, set()).add(tuple(reversed(names)))
         else:
             self.visit(node)
+
+
+def _is_experiment(node: ast.AST) -> TypeGuard[ast.Call]:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Experiment"
 
 
 def _is_prose(node: ast.AST) -> bool:

@@ -173,7 +173,7 @@ def _code(paper: Paper) -> str:
     own = files(paper.slug)
     used = " ".join(f"{{py:obj}}`~{name}`" for name in _uses(own))
     blocks = [
-        f"<details><summary>{_inside(path)}</summary>\n\n```{{literalinclude}} ../../{_inside(path)}\n"
+        f"<details><summary>{path.parent.name}/{path.name}</summary>\n\n```{{literalinclude}} ../../{_inside(path)}\n"
         ":language: python\n```\n\n</details>"
         for path in own
     ]

@@ -100,7 +100,7 @@ def test_adapters_align_and_stay_aligned(setting, rank_one):
         plateaus.append(gap[-1])
     fit = loglog_slope(list(rank_one), plateaus)
     assert fit.value == pytest.approx(4 - 2 * setting.S1[0] / setting.S2[0], abs=0.05)  # the next order in the scale
-    assert fit.value >= claims.lora_gradient_flow.alignment(setting.S1[0], setting.S2[0])[0]
+    assert fit.value >= claims.lora_gradient_flow.alignment(setting.S1[0], setting.S2[0]).aligned
     # the first layer, with the larger rate, carries the change
     sizes = [np.linalg.norm(x[-1]) for x in rank_one[1e-4].adapters]
     assert np.hypot(*sizes[:2]) > 3 * np.hypot(*sizes[2:])

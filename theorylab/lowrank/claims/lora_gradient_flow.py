@@ -1,6 +1,6 @@
 r"""What the paper states of the flow of LoRA: two phases for each direction, and how far a small start aligns."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -54,28 +54,43 @@ def phases(delta: Numbers, w1: Numbers, w2: Numbers, a1: Numbers, *, printed: bo
     return Phases(*map(np.asarray, values))
 
 
-def alignment(w1: float, w2: float) -> tuple[float, float]:
-    r"""State Claim 3.2: how the alignment at the end of its phase depends on the scale $\alpha$ of a Gaussian start.
+class Alignment(NamedTuple):
+    r"""Powers of the scale $\alpha$ of a Gaussian start, as `alignment` states them.
 
-    $1 - \cos^2 \le c\,\alpha^{(1 + \delta_w)/(3 + \delta_w)}$ for the first layer and $\|Z_1\|^2/\|Z_2\|^2 \ge
-    c\,\alpha^{-4(1 - \delta_w)/(5 - \delta_w)}$, $\delta_w = w_1/w_2$. Bounds: the flow does better, with
-    a first power of $4 - 2\delta_w$ wherever it was measured (ratios 0.25, 0.5, 0.75 and 0.9, to within 0.06).
+    **Arguments**: `aligning`, the least power of $1 - \cos^2$ of the first layer when the first sub-phase ends;
+    `aligned`, that when alignment ends; `imbalance`, the power of $\|Z_1\|^2/\|Z_2\|^2$, below 0.
+    """
 
-    **Arguments**: `w1` > 0 and `w2` > w1, the layers' singular values on the difference's direction.
+    aligning: Any
+    aligned: Any
+    imbalance: Any
 
-    **Returns** the two powers, of $1 - \cos^2$ (at least) and of the quotient of the norms (at most, below 0).
+
+def alignment(w1: Numbers, w2: Numbers) -> Alignment:
+    r"""State Theorem C.1 and Claim 3.2: how far small Gaussian starts align, by powers of their scale $\alpha$.
+
+    With $\delta_w = w_1/w_2$, $1 - \cos^2 \le c\,\alpha^{(3 + \delta_w)/(5 - \delta_w)}$ for the first layer when the
+    first sub-phase ends, and $c\,\alpha^{(1 + \delta_w)/(3 + \delta_w)}$ at the end; $\|Z_1\|^2/\|Z_2\|^2 \ge
+    c\,\alpha^{-4(1 - \delta_w)/(5 - \delta_w)}$. Bounds: the flow does better, with a final power of $4 - 2\delta_w$
+    wherever it was measured (ratios 0.25, 0.5, 0.75 and 0.9, to within 0.06).
+
+    **Arguments**: `w1` > 0 and `w2` > w1, the layers' singular values on the difference's direction, of shapes that go
+    together.
+
+    **Returns** `Alignment`.
 
     **Raises** `ValueError` for an argument out of range.
 
-    **Source**: Xu et al. (2025), arXiv 2503.06982, Claim 3.2, against which a test holds the flow.
+    **Source**: Xu et al. (2025), arXiv 2503.06982, Theorem C.1 and Claim 3.2, against which a test holds the flow.
 
         >>> import theorylab as tl
-        >>> tl.lowrank.claims.lora_gradient_flow.alignment(1.0, 2.0)
-        (0.42857142857142855, -0.4444444444444444)
+        >>> found = tl.lowrank.claims.lora_gradient_flow.alignment(1.0, 2.0)
+        >>> round(found.aligned, 6), round(found.imbalance, 6)
+        (0.428571, -0.444444)
     """
     _check_order(w1, w2)
-    ratio = w1 / w2
-    return (1 + ratio) / (3 + ratio), -4 * (1 - ratio) / (5 - ratio)
+    ratio: Any = w1 / w2  # pyright: ignore[reportOperatorIssue]: numbers, or arrays with or without names
+    return Alignment((3 + ratio) / (5 - ratio), (1 + ratio) / (3 + ratio), -4 * (1 - ratio) / (5 - ratio))
 
 
 def _check_order(w1, w2):

@@ -28,5 +28,5 @@ PAPER = Paper(
     r" permutation (RR1) or independent draws. Chains at $\gamma$ and $2\gamma$ are combined as $\hat x = 2"
     r" x^{(\gamma)} - x^{(2\gamma)}$ (RR2). A bias $E[x^{(\gamma)}] - x^* = c_1\gamma + c_2\gamma^2 + \dots$ then"
     r" loses its first term; reshuffling lowers the mean-square error from first order in $\gamma$ to second.",
-    experiments=(orders.ORDERS, races.CURVES, sums.CLT, sums.BOUNDS, levels.COUPLING, levels.NOISE, races.WGAN),
+    experiments=(sums.BOUNDS, orders.ORDERS, races.CURVES, sums.CLT, levels.COUPLING, levels.NOISE, races.WGAN),
 )

@@ -77,7 +77,7 @@ NOISE = Experiment(
     "noise", "smoothing noise, by where it enters", sizes=COUPLING.sizes,
     run=run_levels(lambda site, step: games.GradientDescentAscent(step, noise_site=site), ("oracle_step", "iterate")),
     plot=panel_levels("RR1 with smoothing noise", {"oracle_step": 2, "iterate": 1}),
-    seconds={"small": 5.2},
+    seconds={"small": 5.2, "paper": 35.6},
     claims=(
         Claim("oracle_noise", "Smoothing noise at the oracle leaves the mean-square error of second order.",
               STATED, power_of("oracle_step", 2)),

@@ -124,7 +124,7 @@ BILINEAR = Experiment(
            "large": Setting(100, 2, 64, 1000, steps=(0.01, 0.015))},
     run=race.run(race.bilinears, race.setup(), lambda drawn, s: {"step_size": list(s.steps), "scale": [0.0, 4.0]},
                  also=lambda s: [tl.Record(tl.every(s.epochs // 40), plane=plane)]),
-    plot=race.plot(panel_descent, panel_ahead, panel_plane, sharey=False), seconds={"small": 2.7},
+    plot=race.plot(panel_descent, panel_ahead, panel_plane, sharey=False), seconds={"small": 2.7, "paper": 9.4},
     claims=(
         Claim("descent_ascent_diverges", "On bilinear games descent-ascent diverges.", SEEN,
               kit.estimated(growth, ">=", 0.0, quantity="log of the last |x - x*|^2 over the first")),

@@ -24,13 +24,6 @@ PAPER = Paper(
     r" R\,(R^TR + \lambda I)^{-1}$ and $R \leftarrow R - \eta\, S^T L\,(L^TL + \lambda I)^{-1}$. Polyak's step"
     r" divides $f - f^*$ by the squared norm of the preconditioned subgradient; the start is the truncated spectral"
     r" one.",
-    experiments=(
-        isometry.ISOMETRY,
-        condition.CONDITION,
-        rank.RANK,
-        breakdown.BREAKDOWN,
-        exact.EXACT,
-        outcomes.RECOVERIES,
-        pictures.PICTURES,
-    ),
-)
+    experiments=(isometry.ISOMETRY, condition.CONDITION, rank.RANK, breakdown.BREAKDOWN, exact.EXACT,
+                 outcomes.RECOVERIES, pictures.PICTURES),
+)  # fmt: skip

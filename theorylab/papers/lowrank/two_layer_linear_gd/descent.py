@@ -22,9 +22,6 @@ def descend(rule, lanes, dims, last) -> Any:
 
     Lanes go by two dimensions, the last of which has so many places.
     """
-    import jax
-    import jax.numpy as jnp
-
     from theorylab.lowrank.two_layer import LocalTerms, local_terms
 
     def build(key, *, lane):
@@ -38,8 +35,8 @@ def descend(rule, lanes, dims, last) -> Any:
         terms = local_terms(W1, W2, loss, G, problem.lipschitz, "local" if rule == "local" else "paper")
         return {"loss": loss} | terms._asdict()
 
-    cases = tl.Cases(jax.tree.map(lambda *leaves: jnp.stack(leaves), *lanes))
-    found = tl.sweep(build, over={"lane": cases}, key=0, steps=STEPS, record=tl.Record(tl.every(1), at=watch))
+    record = tl.Record(tl.every(1), at=watch)
+    found = tl.sweep(build, over={"lane": kit.cases(lanes)}, key=0, steps=STEPS, record=record)
     names = {f"at.{name}": name for name in ("loss", *LocalTerms._fields)}
     found = found[["status", *names]].rename(names).squeeze("seed", drop=True).drop_vars("lane")
     return found.coarsen(lane=last).construct(lane=dims)
@@ -108,7 +105,7 @@ def faster(fast, slow) -> Any:
 DESCENT = Experiment(
     "descent", "constant and adaptive steps, with their bounds", run=run_descent, plot=plot_descent,
     sizes={"small": ((500,), (0.01, 1.0), 6), "paper": ((500, 1000, 4000), (0.01, 0.1, 1.0), 30),
-           "large": ((500, 1000, 4000, 16_000), (0.01, 0.1, 1.0), 100)}, seconds={"paper": 66.0},
+           "large": ((500, 1000, 4000, 16_000), (0.01, 0.1, 1.0), 100)}, seconds={"small": 7.5, "paper": 66.0},
     claims=(
         Claim("one_step", r"Every step contracts the loss by $1 - 2\mu_t\eta + \mu_tK_t\eta^2$ or more.", "Theorem 3.1",
               kit.bounded(lambda ds: ds.loss.shift(step=-1) / ds.loss, "<=", lambda ds: ds.contraction.where(
@@ -170,7 +167,7 @@ PLAIN = Experiment(
     "plain", "wide networks follow descent in the product itself", run=run_plain,
     plot=kit.drawn(plot_plain, ylabel="$L_t/L_0$", theory="descent in $W$"),
     sizes={"small": ((50, 200, 800), 16), "paper": ((50, 200, 800, 3200), 30),
-           "large": ((50, 200, 800, 3200, 12_800), 100)}, seconds={"paper": 3.0},
+           "large": ((50, 200, 800, 3200, 12_800), 100)}, seconds={"small": 4.6, "paper": 3.0},
     claims=(
         Claim("matches_plain", "The wider the network, the nearer its rate is to that of descent in $W$ itself.",
               "Appendix G.2", kit.ordered(lambda ds: np.abs(late(ds.wide) - late(ds.plain)), "width", "falls",
