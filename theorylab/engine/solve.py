@@ -97,7 +97,7 @@ class Solution(eqx.Module):
     code: Int8[Array, ""]
     steps: Int[Array, ""]
     trace: Trace
-    state: PyTree[Array]
+    state: PyTree  # of any arrays, random keys among them
     stats: dict[str, Any] = eqx.field(static=True)
     provenance: dict[str, Any] = eqx.field(static=True)
 
