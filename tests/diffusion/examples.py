@@ -69,7 +69,7 @@ KERNELS = {
         lambda x: tl.diffusion.level_risks(_attention(x), x, _schedule(x), KEY), (POINTS,), heavy=True
     ),
     "mean_denoising_gain": Kernel(),
-    "mmd": Kernel(lambda x: tl.diffusion.mmd(x, x[::-1] ** 2), (FLAT,)),
+    "mmd": Kernel(lambda x: tl.diffusion.mmd(x, x[::-1] ** 2, bandwidth=1.0), (FLAT,)),  # a median has corners
     "mode_proportions": Kernel(
         lambda x: tl.diffusion.mode_proportions(x, lambda x: _mixture(jnp.eye(3, dtype=x.dtype)).posterior(x, 1.0)),
         (FLAT,),

@@ -54,7 +54,8 @@ def _numbers(value):
 def _arrays(array):
     yield from {"text": TEXT, "missing": None, "object": object(), "words": np.asarray(["a", "b"])}.items()
     yield "rank+", array[None]
-    yield "rank-", array[0]
+    if array.ndim:
+        yield "rank-", array[0]
     for axis in range(array.ndim):
         keep = (slice(None),) * axis
         yield f"short {axis}", array[(*keep, slice(1, None))]

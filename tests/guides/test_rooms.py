@@ -23,10 +23,12 @@ def test_every_room_has_a_page():
 
 
 def missing(package, prefix, shown):
-    """The public names that no table has; a package or module may stand there itself, or by its names."""
+    """The public names that no table has; a package or module may stand there itself, or by its names, and what stands
+    there in its own package need not stand there twice."""
     stub = ast.parse((package / "__init__.pyi").read_text())
-    public = [alias.name for node in ast.walk(stub) if isinstance(node, ast.ImportFrom) for alias in node.names]
-    names = [name for name in public if prefix + name not in shown]
+    imports = [node for node in ast.walk(stub) if isinstance(node, ast.ImportFrom)]
+    home = {alias.name: (node.module or "").split(".")[0] for node in imports for alias in node.names}
+    names = [name for name in home if not {prefix + name, f"{prefix}{home[name]}.{name}"} & set(shown)]
     packages = [name for name in names if (package / name).is_dir()]
     inner = [one for name in packages for one in missing(package / name, f"{prefix}{name}.", shown)]
     rest = [prefix + name for name in names if name not in packages]

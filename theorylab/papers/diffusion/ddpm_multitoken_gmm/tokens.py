@@ -95,7 +95,7 @@ TOKENS = Experiment(
     sizes={"small": ((8, 32, 128), (16, 64), 60), "paper": ((8, 16, 32, 64, 128, 256, 512), (16, 64, 256), 200),
            "large": ((8, 32, 128, 512, 2048), (16, 64, 256, 1024), 400)},
     run=run, plot=kit.drawn(by_tokens, by_sharpness, ylabel="excess over the oracle", theory=""),
-    seconds={"small": 4.0, "paper": 34.0},
+    seconds={"small": 8.5, "paper": 34.0},
     claims=(
         Claim("ideal_exact", r"The mean over the tokens of a class exceeds the oracle by $E[\#]/P$ times the mean of"
               r" $(1 - \bar\alpha_t)/s_t^2$.", HERE,

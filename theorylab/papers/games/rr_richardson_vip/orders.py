@@ -137,7 +137,7 @@ ORDERS = Experiment(
                    panel_errors("smooth_bias", "bias, smooth game", ""),
                    panel_errors("affine_mse", "mean-square error, affine game", ERROR),
                    ylabel=r"$|E\hat x - x^\star|$", theory=r"$|c_1|\gamma$ and $2|c_2|\gamma^2$"),
-    seconds={"small": 2.4, "paper": 3.4},
+    seconds={"small": 2.2, "paper": 3.4},
     claims=(
         Claim("pair_bias", "Reshuffled and extrapolated from two step sizes, the bias is of third order.",
               STATED, power_of("affine_bias", ">=", 3, variant="RR2+RR1"), expected="fails", why=PAIR),

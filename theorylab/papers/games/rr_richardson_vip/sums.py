@@ -51,7 +51,7 @@ BOUNDS = Experiment(
     plot=kit.drawn(panel_bounds("mse", "bound", "xy", "where it settles, five games", ERROR),
                    panel_bounds("growth", "claimed", "x", "how it contracts", "factor an epoch"),
                    ylabel=ERROR, theory="claimed bound"),
-    seconds={"small": 2.3, "paper": 6.0},
+    seconds={"small": 2.0, "paper": 6.0},
     claims=(
         Claim("bound", r"Up to the cap the mean-square error is below $8n\gamma^2L_{\max}^2\sigma^2/\mu^2$.",
               STATED, ratio("mse", "bound", "exact E|x - x*|^2 over its bound")),
@@ -105,7 +105,7 @@ CLT = Experiment(
     "clt", "sums over epochs and their Gaussian limit", sizes={"small": 500, "paper": 20_000, "large": 200_000},
     run=run_clt,
     plot=kit.drawn(panel_clt, ylabel="density", theory="limit, exact variance", per="step_size", sharex=True),
-    seconds={"small": 3.4, "paper": 27.0},
+    seconds={"small": 4.4, "paper": 27.0},
     claims=(
         Claim("clt", r"Sums over $T$ epochs, over $\sqrt{T}$, are normal in the limit, with the exact variance.",
               STATED, kit.agrees(lambda dataset: dataset.sums.sel(length=LENGTHS[-1]) ** 2, "variance",

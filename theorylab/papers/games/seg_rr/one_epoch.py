@@ -43,7 +43,7 @@ TOY = Experiment(
         panel, dataset, "growth", x="step_size", by="scale", theory="stated", labels=LOOKS.__getitem__, log="",
         xlabel=r"step size $\gamma_1$", title="one step on the game $uv$", marker="o", linewidth=0, markersize=5),
         ylabel=r"$|x^+|^2 / |x|^2$", theory="stated"),
-    seconds={"small": 0.4, "paper": 1.0},
+    seconds={"small": 1.3, "paper": 1.0},
     claims=(
         Claim("toy_contraction", r"On $uv$ a step multiplies $|x|^2$ by $(1 - \gamma_1\gamma_2)^2 + \gamma_1^2$.", HERE,
               # 45 roundings of float64
@@ -85,7 +85,7 @@ CERTIFICATE = Experiment(
     "certificate", "mean-square stability, certified and run",
     sizes={"small": 16_384, "paper": 65_536, "large": 262_144}, run=run_certificate,
     plot=kit.drawn(panel_certificate, ylabel=r"$E|x_1|^2 / |x_0|^2$", theory="certificate"),
-    seconds={"small": 1.1, "paper": 4.0},
+    seconds={"small": 5.1, "paper": 4.0},
     claims=(
         Claim("certificate", "An epoch multiplies the mean square by the certificate's factor.", HERE,
               kit.agrees("growth", "ms_contraction", quantity="|x_1|^2 / |x_0|^2 after an epoch")),

@@ -82,7 +82,7 @@ def panel_orders(panel, dataset):
 ORDERS = Experiment(
     "orders", "the order of the stationary error in the step size", sizes=SIZES, run=run(BOTH),
     plot=race.plot(panel_orders, ylabel="stationary " + ERROR, per="game"),
-    seconds={"small": 4.4, "paper": 113.0},
+    seconds={"small": 6.7, "paper": 113.0},
     claims=(
         Claim("order_independent", "Sampled independently, the mean-square error is of first order in the step size.",
               RATES, power_of("==", 1, order="independent")),
@@ -98,7 +98,7 @@ RELEASED = Experiment(
     run=run((*BOTH, "repeat"), KINDS[:1]),
     plot=race.plot(lambda panel, dataset: race.settled(panel, dataset.sel(scale=2.0), "by what an epoch draws"),
                    ylabel="stationary " + ERROR, per="game"),
-    seconds={"small": 8.1, "paper": 51.0},
+    seconds={"small": 3.5, "paper": 51.0},
     claims=(
         Claim("released_levels", "One random component $n$ times, which the released code calls reshuffling, settles at"
               " an exact stationary error of its own.", HERE, at_runs(order=["repeat"])),

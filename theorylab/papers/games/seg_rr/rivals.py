@@ -33,7 +33,7 @@ WGAN = Experiment(
     sizes={"small": Setting(100, 2, 8, 300), "paper": Setting(100, 2, 5, 1000), "large": Setting(100, 2, 1024, 1000)},
     run=race.run(mean_game(0.1), race.setup(start=start, step_size=0.01, scale=4.0)),
     plot=race.plot(lambda panel, one: race.traces(panel, one, "a WGAN that learns a mean"), per="game"),
-    seconds={"small": 2.4, "paper": 8.0},
+    seconds={"small": 3.2, "paper": 8.0},
     claims=(
         Claim("below_wgan", "Learning a mean, reshuffling settles below.", SEEN, race.below()),
         Claim("wgan_moments", "It settles at the exact stationary error about the sample's solution.",
@@ -46,7 +46,7 @@ OPTIMISTIC = Experiment(
            "large": Setting(100, 2, 1024, 10_000)},
     run=race.run(mean_game(1.0), race.setup(optimistic, start)),
     plot=race.plot(lambda panel, one: race.traces(panel, one, "optimistic descent learns a mean"), per="game"),
-    seconds={"small": 3.9, "paper": 16.0},
+    seconds={"small": 5.0, "paper": 16.0},
     claims=(
         Claim("below_optimistic", "Optimistic descent, too, settles lower when it is reshuffled.", SEEN, race.below()),
     ),
@@ -65,7 +65,7 @@ HAMILTONIAN = Experiment(
     "hamiltonian", "Hamiltonian descent on bilinear games",
     sizes={"small": Setting(6, 2, 8, 800), "paper": Setting(100, 2, 5, 1000), "large": Setting(100, 2, 64, 1000)},
     run=race.run(race.bilinears, race.setup(hamiltonian), lambda drawn, setting: {"step_size": [0.01, 0.02]}),
-    plot=race.plot(panel_hamiltonian, per="game"), seconds={"small": 3.9, "paper": 14.0},
+    plot=race.plot(panel_hamiltonian, per="game"), seconds={"small": 7.0, "paper": 14.0},
     claims=(
         Claim("below_hamiltonian", "So does Hamiltonian descent, on bilinear games.", SEEN, race.below()),
         Claim("hamiltonian_moments", "It settles at its exact stationary error.", HERE, race.levels()),
@@ -117,7 +117,7 @@ DOUBLE = Experiment(
     sizes={"small": Setting(6, 2, 8, 2000), "paper": Setting(100, 100, 5, 10_000),
            "large": Setting(100, 100, 64, 10_000)},
     run=race.run(race.bilinears, race.setup(double), rules, theory=False),
-    plot=race.plot(panel_double, per="rule", theory="the mean's own path"), seconds={"small": 5.0},
+    plot=race.plot(panel_double, per="rule", theory="the mean's own path"), seconds={"small": 5.7},
     claims=(
         Claim("below_double", "With the double steps $(t + 19)^{-0.5}$ and 1/10 reshuffling ends below.",
               SEEN, race.below(rule=[1])),
@@ -156,7 +156,7 @@ LOGISTIC = Experiment(
     sizes={"small": Setting(57, 31, 4, 100), "paper": Setting(57, 31, 16, 4000), "large": Setting(57, 31, 256, 4000)},
     run=run_logistic,
     plot=race.plot(panel_logistic(0), panel_logistic(1), theory="left level, scaled by the order"),
-    seconds={"small": 3.3},
+    seconds={"small": 8.4},
     claims=(
         Claim("below_logistic", "On real data, beyond affine games, reshuffling settles below.", HERE, race.below()),
     ),

@@ -44,7 +44,7 @@ THEORY_STEPS = Experiment(
            "paper": Setting(100, 10, 5, 40_000, KAPPAS, MULTIPLES),
            "large": Setting(100, 100, 64, 40_000, KAPPAS, MULTIPLES)},
     run=race.run(race.quadratics, race.setup(scale=2.0), race.own_steps("multiple", theorems_step), orders=ORDERS),
-    plot=race.plot(panel_theory_steps, per="game"), seconds={"small": 4.9, "paper": 351.0},
+    plot=race.plot(panel_theory_steps, per="game"), seconds={"small": 8.4, "paper": 351.0},
     claims=(
         Claim("rate", r"At the theorem's steps an epoch contracts $E|x - x^*|^2$ by $1 - \gamma_1n\mu/2$ or more.",
               RATES, kit.bounded(contraction, "<=", promised, rounding=1e-12,
@@ -71,7 +71,7 @@ CONSTANT_STEPS = Experiment(
     run=race.run(race.quadratics, race.setup(scale=4.0), race.own_steps("divisor", fraction)),
     plot=race.plot(lambda panel, one: race.settled(panel, one, rf"$\kappa = {one.game:g}$, $\gamma_2 = 4\gamma_1$"),
                    per="game", ylabel="settled " + race.ERROR),
-    seconds={"small": 2.6},
+    seconds={"small": 1.0},
     claims=(
         Claim("below_equal_step", "At every constant step reshuffling settles below independent sampling.",
               SEEN, race.below()),
@@ -124,7 +124,7 @@ BILINEAR = Experiment(
            "large": Setting(100, 2, 64, 1000, steps=(0.01, 0.015))},
     run=race.run(race.bilinears, race.setup(), lambda drawn, s: {"step_size": list(s.steps), "scale": [0.0, 4.0]},
                  also=lambda s: [tl.Record(tl.every(s.epochs // 40), plane=plane)]),
-    plot=race.plot(panel_descent, panel_ahead, panel_plane, sharey=False), seconds={"small": 2.7, "paper": 9.4},
+    plot=race.plot(panel_descent, panel_ahead, panel_plane, sharey=False), seconds={"small": 5.6, "paper": 9.4},
     claims=(
         Claim("descent_ascent_diverges", "On bilinear games descent-ascent diverges.", SEEN,
               kit.estimated(growth, ">=", 0.0, quantity="log of the last |x - x*|^2 over the first")),

@@ -123,7 +123,7 @@ EXPERIMENT = Experiment(
                    panel("imbalance", r"$\|Z_1\|^2 / \|Z_2\|^2$ at the end"), ylabel=""),
     sizes={"small": (20, 2, SCALES[:2], ["top"]), "paper": (100, 10, SCALES, list(PLACES)),
            "large": (1000, 30, SCALES, list(PLACES))},
-    seconds={"small": 4.1, "paper": 137.0},
+    seconds={"small": 3.8, "paper": 137.0},
     claims=(
         Claim("aligning_imbalance", "When the first sub-phase ends the quotient of the squared norms of what $Z_1$"
               r" and $Z_2$ have grown goes as the power $-4(1 - \delta_w)/(5 - \delta_w)$ of the scale.", ALIGNMENT,

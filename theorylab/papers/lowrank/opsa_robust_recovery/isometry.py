@@ -91,7 +91,7 @@ ISOMETRY = Experiment(
     "isometry", "how measurements scale low-rank matrices", run=run_isometry,
     plot=kit.drawn(panel_ratio, panel_bound, ylabel=r"$|A(X)|_1 / |X|_F$", theory="Gaussian limit"),
     sizes={"small": SMALL, "paper": PAPER_SIZE, "large": ((500, 20, 20_000, 5000, False), (60, 20_000, 24))},
-    seconds={"small": 5.4, "paper": 16.0},
+    seconds={"small": 4.0, "paper": 16.0},
     claims=(
         Claim("mean_ratio", r"The mixed-norm ratio of fresh Gaussian measurements has the mean $\sqrt{2/\pi}$.", LIMIT,
               kit.estimated(lambda dataset: dataset.ratio / dataset.measurements, "==", np.sqrt(2 / np.pi), over="draw",

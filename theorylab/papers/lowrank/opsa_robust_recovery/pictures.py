@@ -178,7 +178,7 @@ PICTURES = Experiment(
     "pictures", "a clip and a photograph, both corrupted", run=run_pictures, plot=plot_pictures,
     sizes={"small": ((36, 54, 40), 4, 10, 240), "paper": ((72, 108, 120), 2, 20, 300),
            "large": ((144, 216, 240), 1, 40, 400)},
-    seconds={"small": 13.4, "paper": 7.0},
+    seconds={"small": 13.2, "paper": 7.0},
     claims=(
         Claim("clip", "The background of a clip is found to three digits.", TRIALS,
               kit.bounded(end("clip"), "<=", 1e-3, quantity="relative error of the background at the end")),

@@ -53,7 +53,7 @@ RANK = Experiment(
     plot=kit.drawn(panel, ylabel=ERROR, theory=""),
     sizes={"small": (20, [1, 4], 4, 250), "paper": (50, [1, 2, 5, 10], 8, 500),
            "large": (100, [1, 2, 5, 10, 20], 16, 500)},
-    seconds={"small": 9.8, "paper": 48.0},
+    seconds={"small": 8.3, "paper": 48.0},
     claims=(
         Claim("rank_free", "At as many measurements for each number to be found, the rate does not fall with the rank:"
               " its order is above -1/2.", FREE,

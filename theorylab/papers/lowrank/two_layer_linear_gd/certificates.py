@@ -54,7 +54,7 @@ SHAPES = Experiment(
     "shapes", "certificates for square and oblong products", run=run_shapes,
     plot=kit.drawn(scatter("claimed", r"$\alpha_1/s$ as printed"), scatter("corrected", r"corrected $\alpha/s$"),
                    ylabel="certificate", theory="", sharey=True),
-    sizes={"small": 500, "paper": 4000, "large": 40_000}, seconds={"small": 1.6, "paper": 5.0},
+    sizes={"small": 500, "paper": 4000, "large": 40_000}, seconds={"small": 0.4, "paper": 5.0},
     claims=(
         Claim("certificate_square", r"$\alpha_1$ with the smallest singular value in both roots is at most $a$, for"
               r" $n = m$.", TABLE, below("claimed", "n = m")),
@@ -100,7 +100,7 @@ WIDTH = Experiment(
     "width", "conditioning by width and scale", run=run_width,
     plot=kit.drawn(plot_width, ylabel="conditioning", theory=""),
     sizes={"small": ((200, 400, 800), 8), "paper": ((500, 1000, 1500, 2000), 30),
-           "large": ((500, 1000, 2000, 4000, 8000), 100)}, seconds={"small": 1.4, "paper": 1.0},
+           "large": ((500, 1000, 2000, 4000, 8000), 100)}, seconds={"small": 0.1, "paper": 1.0},
     claims=(
         Claim("wider_better", "The certified conditioning grows with the width, at every scale.", "Appendix G.1",
               kit.estimated(lambda ds: ds.certified.isel(width=[0, -1]).diff("width"), ">=",
