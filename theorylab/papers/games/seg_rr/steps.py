@@ -71,7 +71,7 @@ CONSTANT_STEPS = Experiment(
     run=race.run(race.quadratics, race.setup(scale=4.0), race.own_steps("divisor", fraction)),
     plot=race.plot(lambda panel, one: race.settled(panel, one, rf"$\kappa = {one.game:g}$, $\gamma_2 = 4\gamma_1$"),
                    per="game", ylabel="settled " + race.ERROR),
-    seconds={"small": 1.0},
+    seconds={"small": 1.0, "paper": 2400.0},  # extrapolated from 120 of its epochs
     claims=(
         Claim("below_equal_step", "At every constant step reshuffling settles below independent sampling.",
               SEEN, race.below()),
