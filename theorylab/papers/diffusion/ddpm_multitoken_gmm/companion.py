@@ -22,7 +22,7 @@ STARTS = {  # whether the skip is free, w of W = w I, and whether S and V are th
     "fixed skip": (0.0, 0.0, 0.0),
     "free skip": (1.0, 0.0, 0.0),
     "free, from the linear best": (1.0, 0.0, 1.0),
-    "the same, $W = 0.3 I$": (1.0, 0.3, 1.0),
+    "and $W = 0.3 I$": (1.0, 0.3, 1.0),
 }
 ROWS = 20
 
@@ -172,6 +172,6 @@ COMPANION = Experiment(
               " most of the way to Bayes.", HERE, leaves("fixed skip")),
         Claim("companion_free", "Companion: so does a free skip that starts there.", HERE, leaves("free skip")),
         Claim("companion_push", "Companion: and the best model without attention, from $W = 0.3I$.", HERE,
-              leaves("the same, $W = 0.3 I$")),
+              leaves("and $W = 0.3 I$")),
     ),
 )  # fmt: skip
