@@ -184,8 +184,8 @@ def squared_distance(problem: Any, x: PyTree[Array]) -> Float[Array, ""]:
     """
     if (solution := getattr(problem, "solution", None)) is None:
         raise ValueError(
-            f"{type(problem).__name__} has no solution: give it one, or measure `games.natural_residual`, which needs"
-            " none"
+            f"problem is a {type(problem).__name__} and has no solution: give it one, or measure"
+            " `games.natural_residual`, which needs none"
         )
     squares = [jnp.sum((leaf - end) ** 2) for leaf, end in zip(*map(jax.tree.leaves, (x, solution)), strict=True)]
     return sum(squares[1:], squares[0])
