@@ -116,7 +116,7 @@ RECOVERIES = Experiment(
     sizes={"small": (["identity"], (14, 12), 2, (), 8, 400, 0.3),
            "paper": (KINDS, (30, 24), 4, (160, 320, 640), 200, 1000, 0.5),
            "large": (KINDS, (60, 50), 6, (800, 1600, 2800), 1000, 1000, 0.5)},
-    seconds={"small": 15.3},
+    seconds={"small": 15.3, "paper": 459.0},
     claims=(
         Claim("recovered", "What `robust_recovery` calls recovered has a relative error of at most 1e-2.", HERE,
               kit.bounded(lambda dataset: dataset.error.where(called(dataset, RECOVERED)).max(), "<=", LOST,
