@@ -3,18 +3,15 @@
 python benchmarks/plots.py            draw docs/figures/speed.png and docs/figures/scale.png
 """
 
-import sys
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import table
+
+from theorylab import figures
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-import table  # noqa: E402
-
-from theorylab import figures  # noqa: E402
-
 QUANTITIES = {"seconds": "seconds for a unit of work", "peak_mib": "peak memory, MiB"}
 
 
